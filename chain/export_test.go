@@ -6,13 +6,6 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// Waiting is how many entries are in the queue.
-func (l *Log) Waiting() int {
-	l.queueMu.Lock()
-	defer l.queueMu.Unlock()
-	return l.waiting
-}
-
 // RootOf is the root of a tree of leaves.
 func RootOf(leaves []Leaf) [32]byte {
 	var f frontier

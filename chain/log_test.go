@@ -121,6 +121,10 @@ func TestAppliedBeforeAppendReturns(t *testing.T) {
 }
 
 func TestConcurrentCallsShareBatchesAndStayContiguous(t *testing.T) {
+	synctest.Test(t, concurrentCallsShareBatchesAndStayContiguous)
+}
+
+func concurrentCallsShareBatchesAndStayContiguous(t *testing.T) {
 	l, store, s := chaintest.New(t)
 	arrived, release := store.Slow()
 	var wg sync.WaitGroup
@@ -140,9 +144,7 @@ func TestConcurrentCallsShareBatchesAndStayContiguous(t *testing.T) {
 	for i := 1; i < len(calls); i++ {
 		start(i)
 	}
-	for l.Waiting() < 2*(len(calls)-1) {
-		time.Sleep(time.Millisecond) // for the goroutines to queue; nothing is timed
-	}
+	synctest.Wait()
 	release()
 	wg.Wait()
 	if got := store.Appends() - before; got != 2 {
@@ -237,6 +239,10 @@ func TestTimeNeverGoesBack(t *testing.T) {
 }
 
 func TestCloseWritesDownWhatWaits(t *testing.T) {
+	synctest.Test(t, closeWritesDownWhatWaits)
+}
+
+func closeWritesDownWhatWaits(t *testing.T) {
 	l, store, _ := chaintest.New(t)
 	arrived, release := store.Slow()
 	var wg sync.WaitGroup
@@ -248,9 +254,7 @@ func TestCloseWritesDownWhatWaits(t *testing.T) {
 		})
 	}
 	<-arrived
-	for l.Waiting() < 9 {
-		time.Sleep(time.Millisecond) // for the goroutines to queue; nothing is timed
-	}
+	synctest.Wait()
 	closed := make(chan error)
 	go func() { closed <- l.Close() }()
 	release()
@@ -267,6 +271,10 @@ func TestCloseWritesDownWhatWaits(t *testing.T) {
 }
 
 func TestACallThatStillWaitsIsWithdrawn(t *testing.T) {
+	synctest.Test(t, aCallThatStillWaitsIsWithdrawn)
+}
+
+func aCallThatStillWaitsIsWithdrawn(t *testing.T) {
 	l, store, _ := chaintest.New(t)
 	arrived, release := store.Slow()
 	defer release()
@@ -282,9 +290,7 @@ func TestACallThatStillWaitsIsWithdrawn(t *testing.T) {
 		_, err := l.Append(ctx, chaintest.Entry("Patient/b"))
 		second <- err
 	}()
-	for l.Waiting() < 1 {
-		time.Sleep(time.Millisecond) // for the goroutine to queue; nothing is timed
-	}
+	synctest.Wait()
 	cancel()
 	if err := <-second; !errors.Is(err, context.Canceled) {
 		t.Errorf("Append() = %v", err)

@@ -105,7 +105,7 @@ func (e *Engine) DecideAll(ctx context.Context, s *State, req Request, rs []Reso
 		decisions[i] = verdicts[i].decision(a, &all[i])
 		decisions[i].Policy = e.digest
 		if decisions[i].Permit {
-			decisions[i].limit(req.Subject.End)
+			decisions[i].limit(a.end)
 		}
 	}
 	return decisions
@@ -117,7 +117,8 @@ func (e *Engine) gather(s *State, req *Request, rs []Resource, a *asked, all []f
 	defer s.mu.RUnlock()
 	var common situation
 	client, registered := s.trust.Client(req.Subject.Client)
-	if s.holds(&req.Subject, a.now) {
+	if end, ok := s.holds(&req.Subject, a.now); ok {
+		a.end = end
 		common = situation{session: true, roles: joinRoles(a.roles), action: a.action, implicit: s.trust.Implicit}
 	}
 	if common.session && registered && s.trust.mayState(&client, a.roles, a.purpose) {

@@ -134,20 +134,20 @@ func (f *found) on(record *Resource, t *termTable) facts {
 }
 
 // permit notes a permit if it covers the record and is the best of its kind.
-func (out *facts) permit(m match, r *view) {
+func (f *facts) permit(m match, r *view) {
 	p := m.provision
 	if m.miss != missNothing {
-		if precedes(m.record, out.missed[m.miss]) && p.covers(r) {
-			out.missed[m.miss] = m.record
+		if precedes(m.record, f.missed[m.miss]) && p.covers(r) {
+			f.missed[m.miss] = m.record
 		}
 		return
 	}
-	into := &out.consent
+	into := &f.consent
 	switch {
 	case p.layer == LayerLegal:
-		into = &out.legal
+		into = &f.legal
 	case p.both():
-		into = &out.grant
+		into = &f.grant
 	}
 	bind := p.layer != LayerGrant && !p.obligations.none()
 	if (bind || precedes(m.record, *into)) && p.covers(r) {
@@ -155,7 +155,7 @@ func (out *facts) permit(m match, r *view) {
 			*into = m.record
 		}
 		if bind {
-			out.bound = append(out.bound, m.record)
+			f.bound = append(f.bound, m.record)
 		}
 	}
 }

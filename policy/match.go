@@ -12,6 +12,7 @@ type asked struct {
 	action  string
 	purpose string
 	now     int64 // Unix ms
+	end     int64 // of the session, Unix ms
 }
 
 // miss is the one thing that keeps a permit from matching.

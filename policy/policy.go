@@ -98,7 +98,7 @@ type Decision struct {
 	Permit      bool
 	Reason      Reason
 	Rule        string    // the rule that decided, "read.consented"
-	Grants      []string  // ids of the statements it rests on, sorted
+	Grants      []string  // ids of the statements it rests on, sorted; of a denial, the one that denies or just does not permit
 	Relation    string    // id of the relation it rests on, if any
 	Policy      [32]byte  // digest of the rules in force, [Engine.Digest]
 	Expires     time.Time // the decision holds before this instant; zero for a denial, and for a permit that nothing ends

@@ -48,7 +48,7 @@ type phrases struct {
 	replaces, source, rule string
 	parent, path           string
 	layer                  map[string]string
-	status, id, version    string
+	id                     string
 	instant                func(ms int64, offset int) string
 	word                   func(word) string
 	quote                  string

@@ -50,11 +50,14 @@ func (s *State) Session(index uint64) (Subject, bool) {
 }
 
 // holds tells whether the session of a subject is one the log established for
-// it, and runs at now. The state's lock is held.
-func (s *State) holds(sub *Subject, now int64) bool {
+// it, and runs at now; and its end. The state's lock is held.
+func (s *State) holds(sub *Subject, now int64) (end int64, ok bool) {
 	one := s.sessions.byIndex[sub.SignIn]
-	return one != nil && !one.out && now < one.subject.End &&
-		one.subject.ID == sub.ID && one.subject.Client == sub.Client && slices.Equal(one.subject.Roles, sub.Roles)
+	if one == nil || one.out || now >= one.subject.End {
+		return 0, false
+	}
+	known := &one.subject
+	return known.End, known.ID == sub.ID && known.Client == sub.Client && slices.Equal(known.Roles, sub.Roles)
 }
 
 // planSignIn wants evidence that nobody but the issuer, or the client, could

@@ -122,7 +122,7 @@ func (s *State) plan(e Event) (effect func(), err error) {
 // about checks that the entry stands in the history of whom its statement is
 // about: elsewhere that patient would never see it.
 func about(e Event, patient string) error {
-	if e.Patient != patient && (patient == "" || "Patient/"+e.Patient != patient) {
+	if e.Patient != patient {
 		return fmt.Errorf("the entry is %q's, the statement %q's", e.Patient, patient)
 	}
 	return nil

@@ -23,9 +23,9 @@ import (
 const (
 	Issuer   = "https://idp.example"
 	Audience = "wardkey"
-	TokenURL = "https://wardkey.example/oauth/token"
-	App      = "ward"   // user client, for everybody
-	Loader   = "loader" // system client, may write everything
+	TokenURL = "https://wardkey.example/oauth/token" //nolint:gosec // an address, no credential
+	App      = "ward"                                // user client, for everybody
+	Loader   = "loader"                              // system client, may write everything
 )
 
 // Hospital is a state and those who make its entries. It is not safe for

@@ -84,6 +84,38 @@ func TestACancelledRequestIsDenied(t *testing.T) {
 	}
 }
 
+// TestNoSessionHasMoreThanItsClientsScopes: what the gateway says of scopes is
+// bounded by what the client was registered with.
+func TestNoSessionHasMoreThanItsClientsScopes(t *testing.T) {
+	for registered, want := range map[string]policy.Reason{"user/Observation.rs": policy.Permitted, "user/Condition.rs": policy.Scope, "user/Observation.s": policy.Scope} {
+		h := policytest.New(t, func(trust *policy.Trust) { trust.Clients[0].Scopes = []string{registered} })
+		h.Grant(vitals(t, h, "Patient/a", "Practitioner/7"))
+		doctor := h.SignIn("Practitioner/7", h.Now.Add(time.Hour), "doctor")
+		req := policy.Request{Subject: doctor, Action: policy.Read, Purpose: "TREAT", Scopes: allScopes, Resource: pulse("Patient/a")}
+		if d := newEngine(t).Decide(t.Context(), h.State, req, h.Now); d.Reason != want {
+			t.Errorf("registered for %s: %+v", registered, d)
+		}
+	}
+}
+
+// TestTheSessionsEndIsTheLogs, whatever a request says of it.
+func TestTheSessionsEndIsTheLogs(t *testing.T) {
+	h, req := reading(t)
+	end := req.Subject.End
+	req.Subject.End = h.Now.Add(1000 * time.Hour).UnixMilli()
+	if d := newEngine(t).Decide(t.Context(), h.State, req, time.UnixMilli(end)); d.Permit || d.Reason != policy.NoSession {
+		t.Errorf("Decide() = %+v", d)
+	}
+	h.Now = h.Now.Add(time.Minute)
+	short := h.SignIn("Practitioner/7", h.Now.Add(time.Minute), "doctor")
+	limit := short.End
+	short.End = req.Subject.End
+	req.Subject = short
+	if d := newEngine(t).Decide(t.Context(), h.State, req, h.Now); !d.Permit || d.Expires.UnixMilli() != limit {
+		t.Errorf("Decide() = %+v, want it to expire with the session", d)
+	}
+}
+
 func TestAnEmptyPageIsDecided(t *testing.T) {
 	h, req := reading(t)
 	if got := newEngine(t).DecideAll(t.Context(), h.State, req, nil, h.Now); len(got) != 0 {

@@ -120,7 +120,7 @@ func (p *provision) denies(r *view) bool {
 	return p.forbids(r) &&
 		(p.categories == nil || len(r.Categories) == 0 || overlap(p.categories, r.Categories)) &&
 		(p.codes == nil || len(r.Codes) == 0 || overlap(p.codes, r.Codes)) &&
-		(p.span == nil || !r.dated() || p.span.overlaps(r.Resource)) &&
+		(p.span == nil || p.span.overlaps(r.Resource)) &&
 		(p.data == nil || slices.ContainsFunc(p.data, func(d Data) bool { return d.of(r.Resource) || d.missing(r.Resource) }))
 }
 
@@ -141,6 +141,8 @@ func (s *Span) contains(r *Resource) bool {
 	return (s.From == 0 || (r.From != 0 && r.From >= s.From)) && (s.To == 0 || (r.To != 0 && r.To <= s.To))
 }
 
+// overlaps tells whether the record's time and the span have an instant in
+// common. A record without a time could be of any.
 func (s *Span) overlaps(r *Resource) bool {
 	return (s.From == 0 || r.To == 0 || r.To > s.From) && (s.To == 0 || r.From == 0 || r.From < s.To)
 }

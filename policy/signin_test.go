@@ -59,7 +59,7 @@ func TestSignInRefusesTokens(t *testing.T) {
 		"two audiences":            {"aud": []string{policytest.Audience, "somebody"}},
 		"another authorised party": {"azp": "somebody"},
 		"no expiry":                {"exp": nil},
-		"expired this second":      {"exp": now},
+		"expired this second":      {"exp": now, "iat": now - 60},
 		"expired a second ago":     {"exp": now - 1},
 		"expiry in a text":         {"exp": "1795442400"},
 		"expiry with a fraction":   {"exp": float64(now) + 100.5},

@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"errors"
 	"bytes"
 	"cmp"
 	"encoding/json"
@@ -88,7 +89,7 @@ func appendArray[T any](out []byte, array []T, depth int) ([]byte, error) {
 
 // within puts where an error happened in front of its path.
 func within(where string, err error) error {
-	e, ok := err.(*SyntaxError)
+	e, ok := errors.AsType[*SyntaxError](err)
 	if !ok {
 		return err
 	}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"maps"
 	"net/http"
 	"os"
 	"strconv"
@@ -111,7 +112,29 @@ func TestARoleRunsFromItsFileInAProcessOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestATakenPortIsNamed(t *testing.T) {
+// contents are the files at the top of a directory that no process writes to
+// while it serves.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, e := range entries {
+		if e.IsDir() || strings.HasSuffix(e.Name(), ".log") {
+			continue
+		}
+		data, err := os.ReadFile(dir + "/" + e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[e.Name()] = string(data)
+	}
+	return all
+}
+
+func TestWhatIsTakenIsNamedAndLeftAlone(t *testing.T) {
 	t.Parallel()
 	h := shared.open(t)
 	address := "127.0.0.1:" + h.FHIR[len("http://localhost:"):len(h.FHIR)-len("/fhir")]
@@ -123,9 +146,18 @@ func TestATakenPortIsNamed(t *testing.T) {
 	if code != 1 || !strings.Contains(stderr, address) || !strings.Contains(stderr, "--addr") {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
-	// A second process on the same directory must not become a second writer.
-	code, _, stderr = wardkeyRun(t, "demo", "--dir", h.Dir, "--addr", "127.0.0.1:0", "--once")
-	if code != 1 || stderr == "" {
-		t.Errorf("a second demo on the directory: exit code %d, %q", code, stderr)
+	// A second process on the same directory must neither become a second writer
+	// nor touch what the first one lives by.
+	before := contents(t, h.Dir)
+	for _, args := range [][]string{
+		{"demo", "--dir", h.Dir, "--addr", "127.0.0.1:0", "--once"}, {"gateway", "--config", h.Dir + "/gateway.yaml"},
+		{"custodian", "--config", h.Custodians[0].Config},
+	} {
+		if code, _, stderr := wardkeyRun(t, args...); code != 1 || !strings.Contains(stderr, "in use") {
+			t.Errorf("a second %s on the directory: exit code %d, %q", args[0], code, stderr)
+		}
+	}
+	if after := contents(t, h.Dir); !maps.Equal(before, after) {
+		t.Error("a second process changed the files of the first")
 	}
 }

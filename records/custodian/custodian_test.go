@@ -57,10 +57,8 @@ func TestRefusalByPolicyIsToldApartFromAbsence(t *testing.T) {
 
 func TestCustodianReplaysItsStoreOnRestart(t *testing.T) {
 	w := newWard(t, recordstest.Options{Disk: true})
-	if err := w.Quorum.Cosigned(t.Context(), w.Log.Size()-1); err != nil {
-		t.Fatal(err)
-	}
 	c := w.Custodians[0]
+	w.Eventually(func() bool { return c.Inner().Status().Size == w.Log.Size() })
 	before := c.Inner().Status()
 	c.Stop()
 	c.Start()

@@ -19,8 +19,6 @@ type cast struct {
 	clear  []*fhir.Resource // what the hospital knows of itself; left in the clear
 	sealed []*fhir.Resource // the patients' records, dependencies first
 
-	genomic int // how many of the sealed are the genomic panel of one patient
-
 	practitioners []*fhir.Resource
 	patients      map[string]*fhir.Resource // the patients with a part, by login
 	byRef         map[string]*fhir.Resource
@@ -32,8 +30,8 @@ func wanted() []string {
 	return []string{storyReader, storyExpiry, storyWithdraw, patientA, patientB}
 }
 
-// newCast draws fresh ids. With only set to a positive number, the records of
-// only so many patients are kept, those with a part first.
+// newCast draws fresh ids. With only set to a positive number, the cast is a
+// reduced one of so many patients, those with a part first.
 func newCast(only int) (*cast, error) {
 	all := fhirtest.Synthea()
 	parts, err := assign(all)
@@ -44,8 +42,7 @@ func newCast(only int) (*cast, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the story's patient: %w", err)
 	}
-	panel := fhirtest.Genomics(genomic)
-	all = append(all, panel...)
+	all = append(all, fhirtest.Genomics(genomic)...)
 	if only > 0 {
 		if all, err = fewer(all, parts, only); err != nil {
 			return nil, err
@@ -59,7 +56,7 @@ func newCast(only int) (*cast, error) {
 		}
 		return names[key]
 	})
-	c := &cast{genomic: len(panel), patients: map[string]*fhir.Resource{}}
+	c := &cast{patients: map[string]*fhir.Resource{}}
 	c.clear, c.sealed = lo.FilterReject(renamed, func(r *fhir.Resource, _ int) bool { return inClear(r.Type()) })
 	c.practitioners = lo.Filter(c.clear, func(r *fhir.Resource, _ int) bool { return r.Type() == "Practitioner" })
 	c.byRef = lo.KeyBy(renamed, func(r *fhir.Resource) string { return r.Type() + "/" + r.ID() })
@@ -115,11 +112,15 @@ func assign(all []*fhir.Resource) (map[string]string, error) {
 	return parts, nil
 }
 
-// fewerClear is how many resources of each type in the clear a reduced cast has.
-const fewerClear = 20
+// A reduced cast has so many resources of each type that is nobody's, and of each
+// type of a patient's, observations excepted: those are what the story is about.
+const (
+	fewerClear  = 20
+	fewerOthers = 5
+)
 
-// fewer keeps the records of n patients, and some of what is nobody's: the
-// embedded store follows no references.
+// fewer reduces the data to the records of n patients, and some of what is
+// nobody's: the embedded store follows no references.
 func fewer(all []*fhir.Resource, parts map[string]string, n int) ([]*fhir.Resource, error) {
 	keep := lo.SliceToMap(lo.Values(parts), func(id string) (string, bool) { return id, true })
 	for _, r := range all {
@@ -128,16 +129,23 @@ func fewer(all []*fhir.Resource, parts map[string]string, n int) ([]*fhir.Resour
 		}
 	}
 	var out []*fhir.Resource
-	nobodys := map[string]int{}
+	kept := map[string]int{} // by owner and type
 	for _, r := range all {
 		owner, owned, err := fhir.Owner(r)
 		if err != nil {
 			return nil, fmt.Errorf("owner of %s/%s: %w", r.Type(), r.ID(), err)
 		}
-		if !owned {
-			nobodys[r.Type()]++
+		most := fewerClear
+		switch {
+		case owned && !keep[owner.ID]:
+			continue
+		case owned && r.Type() == "Observation":
+			most = len(all)
+		case owned:
+			most = fewerOthers
 		}
-		if owned && keep[owner.ID] || !owned && nobodys[r.Type()] <= fewerClear {
+		if key := owner.ID + "/" + r.Type(); kept[key] < most {
+			kept[key]++
 			out = append(out, r)
 		}
 	}

@@ -42,8 +42,9 @@ type Options struct {
 	Out  io.Writer // verdicts, and what to try; discarded if nil
 	Err  io.Writer // progress and remarks; discarded if nil
 
-	// Patients bounds how many patients are loaded; all if zero. At least the
-	// five that have a part are.
+	// Patients reduces a new hospital to so many patients, at least the five that
+	// have a part, with all of their observations and some of the rest. Everything
+	// is loaded if zero. It is for tests in a hurry.
 	Patients int
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/samber/lo"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/wardkey/wardkey/chain/disk"
 	"github.com/wardkey/wardkey/gateway/node"
 	"github.com/wardkey/wardkey/records"
 	"github.com/wardkey/wardkey/records/custodian"
@@ -339,4 +340,19 @@ func used(dir string) (bool, error) {
 		return false, fmt.Errorf("%s: %w", dir, errForeign)
 	}
 	return true, nil
+}
+
+// unserved refuses a directory of which some role is running: its files, which
+// say where that role listens, must stay as they are.
+func unserved(dir string) error {
+	logs, err := filepath.Glob(filepath.Join(dir, "custodian-*", "log"))
+	if err != nil {
+		return fmt.Errorf("directory %s: %w", dir, err)
+	}
+	for _, log := range append(logs, filepath.Join(dir, "log")) {
+		if disk.Locked(log) {
+			return fmt.Errorf("%s: %w", log, disk.ErrLocked)
+		}
+	}
+	return nil
 }

@@ -96,6 +96,9 @@ func found(ctx context.Context, dir, addr string, given bool, patients int) (*Ho
 
 // resume opens a hospital that has served before.
 func resume(ctx context.Context, dir, addr string, given bool) (*Hospital, error) {
+	if err := unserved(dir); err != nil {
+		return nil, err
+	}
 	p, err := readPocket(dir)
 	if err != nil {
 		return nil, err

@@ -56,8 +56,8 @@ func (t *tale) seal(ctx context.Context) (string, error) {
 	if err := t.h.pocket.write(t.h.dir); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d records of %d patients sealed, a genomic panel of %d among them; %d resources of the hospital itself left in the clear",
-		len(t.cast.sealed), patients, t.cast.genomic, len(t.cast.clear)), nil
+	return fmt.Sprintf("%d records of %d patients sealed, a genomic panel among them; %d resources of the hospital itself left in the clear",
+		len(t.cast.sealed), patients, len(t.cast.clear)), nil
 }
 
 // waves cuts resources, which come dependencies first, where the type changes.

@@ -1,10 +1,10 @@
 package fhir
 
 import (
-	"errors"
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"

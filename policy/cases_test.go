@@ -43,6 +43,10 @@ type caseEntry struct {
 	Relation map[string]any `yaml:"relation"`
 	Enrol    string         `yaml:"enrol"`
 	Key      string         `yaml:"key"`
+	SignIn   string         `yaml:"sign-in"`
+	Token    string         `yaml:"token"`
+	Withheld bool           `yaml:"withheld"`
+	Record   string         `yaml:"record"`
 	Signed   []string       `yaml:"signed"`
 	Refused  string         `yaml:"refused"`
 }
@@ -215,7 +219,7 @@ func (h hospitalFile) set(t testing.TB, c caseFile) setting {
 func (h hospitalFile) signers(c caseFile) []string {
 	people := map[string]struct{}{}
 	for _, e := range c.Entries {
-		for _, name := range append(slices.Clone(e.Signed), e.Enrol, fmt.Sprint(e.Ask["patient"]), fmt.Sprint(e.Says["patient"])) {
+		for _, name := range append(slices.Clone(e.Signed), e.Enrol, e.SignIn, fmt.Sprint(e.Ask["patient"]), fmt.Sprint(e.Says["patient"])) {
 			if p, ok := h.People[name]; ok && !strings.HasPrefix(p.ID, "Client/") {
 				people[p.ID] = struct{}{}
 			}
@@ -302,7 +306,21 @@ func (h hospitalFile) enter(t testing.TB, hospital *policytest.Hospital, e caseE
 		if g.Layer == policy.LayerLegal || g.Layer == policy.LayerOrg {
 			signer = key
 		}
+		if e.Withheld {
+			return nil
+		}
 		return hospital.Apply(policy.KindGrant, g.Patient, policytest.Sign(g, key, signer).Encode())
+	case e.Record != "":
+		g := grants[e.Record]
+		return hospital.Apply(policy.KindGrant, g.Patient, policytest.Sign(g, g.Patient, "").Encode())
+	case e.SignIn != "":
+		person, session, end := h.rename(e.SignIn).(string), hospital.Session(), hospital.Now.Add(time.Hour).UnixMilli()
+		nonce := policy.SessionNonce(session, policytest.App, end)
+		st := policy.SignIn{Session: session, Client: policytest.App, End: end, Form: policy.FormIDToken, Token: hospital.IDToken(person, h.People[e.SignIn].Roles, nonce, nil)}
+		if len(signed) > 0 {
+			st.Signature = sign(signed[0], policy.SignInMessage(nonce))
+		}
+		return hospital.Apply(policy.KindSignIn, "", st.Encode())
 	case e.Withdraw != "":
 		g := grants[e.Withdraw]
 		key, signer := g.Patient, ""
@@ -328,11 +346,18 @@ func (h hospitalFile) enter(t testing.TB, hospital *policytest.Hospital, e caseE
 	case e.Enrol != "":
 		person := h.rename(e.Enrol).(string)
 		st := policy.Enrolment{Person: person, Key: policytest.Public(e.Key)}
-		st.Token = hospital.IDToken(person, nil, policy.EnrolNonce(st.Key), nil)
+		st.Token = hospital.EnrolToken(person, st.Key)
+		if e.Token == "sign-in" {
+			st.Token = hospital.IDToken(person, nil, policy.EnrolNonce(st.Key), nil)
+		}
 		if len(signed) > 0 {
 			st.Previous = sign(signed[0], policy.EnrolMessage(st.Digest()))
 		}
-		return hospital.Apply(policy.KindEnrol, "", st.Encode())
+		err := hospital.Apply(policy.KindEnrol, "", st.Encode())
+		if err == nil {
+			hospital.Keys[person] = e.Key
+		}
+		return err
 	}
 	t.Fatalf("an entry that is nothing: %+v", e)
 	return nil

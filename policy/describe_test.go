@@ -253,3 +253,27 @@ func TestLabellingIsReadStrictly(t *testing.T) {
 		}
 	}
 }
+
+// TestAnsweredFormsAreLabelledLikeTheirScores: a form's questions, and the form
+// by its canonical, say as much as its total.
+func TestAnsweredFormsAreLabelledLikeTheirScores(t *testing.T) {
+	for name, tc := range map[string]struct {
+		resource string
+		want     string
+	}{
+		"a question of PHQ-9 as an observation": {`{"resourceType":"Observation","id":"o","status":"final","code":{"coding":[{"system":"http://loinc.org","code":"44260-8"}]}}`, "R"},
+		"PHQ-9 by its canonical":                {`{"resourceType":"QuestionnaireResponse","id":"q","status":"completed","questionnaire":"http://loinc.org/q/44249-1|2.0"}`, "R"},
+		"PHQ-9 by a question's link id":         {`{"resourceType":"QuestionnaireResponse","id":"q","status":"completed","questionnaire":"Questionnaire/7","item":[{"linkId":"/44249-1/44250-9"}]}`, "R"},
+		"a form about something else":           {`{"resourceType":"QuestionnaireResponse","id":"q","status":"completed","questionnaire":"http://loinc.org/q/74465-6","item":[{"linkId":"/1"},{"linkId":"2"}]}`, "N"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := fhir.Parse([]byte(tc.resource), fhir.Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a := describe(t, r); a.Conf != tc.want || (len(a.Sens) > 0) != (tc.want == "R") {
+				t.Errorf("confidentiality %s, sensitivities %v, want %s", a.Conf, a.Sens, tc.want)
+			}
+		})
+	}
+}

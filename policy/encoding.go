@@ -2,14 +2,19 @@ package policy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/fxamacker/cbor/v2"
 )
 
-// maxStatement bounds a statement on the log. An ID token is the largest thing
-// that travels in one.
-const maxStatement = 64 << 10
+// Limits of a statement on the log, bytes. An ID token is the largest thing that
+// travels in one; what people sign, and might have read, is much smaller.
+const (
+	maxStatement = 64 << 10
+	maxWords     = 8 << 10 // grants, withdrawals, relations
+)
 
 // codec is deterministic CBOR (RFC 8949 §4.2.1) both ways: what does not have
 // its one spelling is not decoded.
@@ -61,10 +66,26 @@ func unmarshal(data []byte, v any) error {
 		return fmt.Errorf("statement of %d bytes, at most %d", len(data), maxStatement)
 	}
 	if err := wire.dec.Unmarshal(data, v); err != nil {
-		return err
+		return errors.New(clipTo(err.Error(), refused))
 	}
 	if !bytes.Equal(marshal(v), data) {
 		return fmt.Errorf("not the deterministic encoding")
 	}
 	return nil
+}
+
+// How much of what somebody else wrote an error repeats, bytes.
+const (
+	quoted  = 64  // of an id, a code, a claim
+	refused = 160 // of what a decoder says, which may quote its input
+)
+
+// clip cuts a text that may be of any length to what an error can quote.
+func clip(s string) string { return clipTo(s, quoted) }
+
+func clipTo(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }

@@ -176,21 +176,18 @@ func (e *Engine) scopes(list []string) Scopes {
 	if len(list) == 0 {
 		return Scopes{}
 	}
-	key := list[0]
-	if len(list) > 1 {
-		b, err := json.Marshal(list)
-		if err != nil {
-			return Scopes{}
-		}
-		key = string(b)
+	b, err := json.Marshal(list) // always the list: one scope may look like the JSON of several
+	if err != nil {
+		return Scopes{}
 	}
+	key := string(b)
 	e.mu.RLock()
 	s, ok := e.parsed[key]
 	e.mu.RUnlock()
 	if ok {
 		return s
 	}
-	s, err := ParseScopes(list)
+	s, err = ParseScopes(list)
 	if err != nil {
 		return Scopes{}
 	}
@@ -347,8 +344,6 @@ func (f *facts) basis(uses []string) (used []*record, relation held, ok bool) {
 			r = f.grant
 		case "consent":
 			r = f.consent
-		case "legal":
-			r = f.legal
 		default:
 			i := slices.Index(relNames[:], use)
 			if i < 0 || f.related[i].until == 0 {

@@ -62,7 +62,7 @@ func TestRulesThatMisbehaveDeny(t *testing.T) {
 func TestRulesCannotRestOnWhatIsNotThere(t *testing.T) {
 	h, req := reading(t)
 	req.Resource = pulse("Patient/z")
-	for _, use := range []string{"grant", "consent", "legal", "treats", "hearsay"} {
+	for _, use := range []string{"grant", "consent", "treats", "hearsay"} {
 		e := newEngine(t)
 		if err := e.FailWith(fmt.Sprintf(`verdicts := [{"permit": true, "reason": "permitted", "rule": "x", "uses": [%q]}]`, use)); err != nil {
 			t.Fatal(err)

@@ -24,14 +24,35 @@ func (e *Engine) Forget() {
 func (s *State) Put(g Grant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.statements.add(&record{grant: g, digest: g.Digest(), provision: compile(g, terms())})
+	s.statements.add(&record{grant: g, digest: g.Digest(), provision: compile(g, terms())}, 0)
+}
+
+// Live is how many statements about a patient decisions look through.
+func (s *State) Live(patient string) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	d := s.statements.byPatient[patient]
+	listed := 0
+	for _, lists := range []map[string][]*record{d.grants, d.others, d.denials} {
+		for _, list := range lists {
+			listed += len(list)
+		}
+	}
+	return max(len(d.live), listed)
+}
+
+// Followed is how many patients are looked through for an actor.
+func (s *State) Followed(actor string) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.statements.byActor[actor])
 }
 
 // PutRelation indexes a relation without looking at any signature.
 func (s *State) PutRelation(r Relation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.relations.put(r)
+	s.relations.put(r, nil)
 }
 
 // Modules are the rule files, parsed with their annotations.

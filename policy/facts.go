@@ -11,9 +11,8 @@ type facts struct {
 	denied  [denyNumber]*record // the first that matches, of each kind
 	grant   *record             // the best permit that is consent and grant at once
 	consent *record             // the best other consent
-	legal   *record
 	missed  [missNumber]*record
-	bound   []*record // permits of the consent and legal layers whose obligations count
+	bound   []*record // permits of the consent layer whose obligations count
 	changes int64     // when the next deny starts to match, Unix ms; 0: none
 	related [relNumber]held
 }
@@ -143,10 +142,7 @@ func (f *facts) permit(m match, r *view) {
 		return
 	}
 	into := &f.consent
-	switch {
-	case p.layer == LayerLegal:
-		into = &f.legal
-	case p.both():
+	if p.both() {
 		into = &f.grant
 	}
 	bind := p.layer != LayerGrant && !p.obligations.none()
@@ -187,7 +183,7 @@ type situation struct {
 }
 
 // permitNames are the bits of situation.permits.
-var permitNames = [...]string{"grant", "consent", "legal"}
+var permitNames = [...]string{"grant", "consent"}
 
 // fill sets what the facts say.
 func (s *situation) fill(f *facts) {
@@ -195,7 +191,7 @@ func (s *situation) fill(f *facts) {
 	for i, r := range f.denied {
 		s.denies |= bit(r != nil, i)
 	}
-	for i, r := range [...]*record{f.grant, f.consent, f.legal} {
+	for i, r := range [...]*record{f.grant, f.consent} {
 		s.permits |= bit(r != nil, i)
 	}
 	for i, r := range f.missed {

@@ -27,6 +27,7 @@ func FuzzDecodeSignIn(f *testing.F) {
 	h := policytest.New(f, nil)
 	f.Add(attempt(h, nil).Encode())
 	f.Add(policy.SignIn{}.Encode())
+	f.Add(policy.SignIn{Token: "x", Signature: make([]byte, 64)}.Encode())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		oneSpelling(t, data, policy.DecodeSignIn)
 		if h.State.Check(policy.Event{Index: 9, At: h.Now, Kind: policy.KindSignIn, Statement: data}) == nil {
@@ -40,7 +41,7 @@ func FuzzDecodeSignIn(f *testing.F) {
 func FuzzDecodeEnrolment(f *testing.F) {
 	h := policytest.New(f, nil)
 	key := policytest.Public("a")
-	f.Add(policy.Enrolment{Person: "Patient/a", Key: key, Token: h.IDToken("Patient/a", nil, policy.EnrolNonce(key), nil)}.Encode())
+	f.Add(policy.Enrolment{Person: "Patient/a", Key: key, Token: h.EnrolToken("Patient/a", key)}.Encode())
 	f.Add(policy.Enrolment{Person: "Patient/a", Key: key, Registrars: []policy.Signature{{Signer: "registrar-1", Value: []byte{1}}, {Signer: "registrar-2"}}}.Encode())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		oneSpelling(t, data, policy.DecodeEnrolment)
@@ -65,6 +66,7 @@ func FuzzDecodeWithdrawal(f *testing.F) {
 	h := policytest.New(f, nil)
 	g := vitals(f, h, "Patient/a", "Practitioner/7")
 	h.Grant(g)
+	f.Add(policytest.Withdrawal(g, "Patient/b", "").Encode())
 	f.Add(policy.Withdrawal{Grant: g.ID, Signature: sign("Patient/b", []byte("x"))}.Encode())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		oneSpelling(t, data, policy.DecodeWithdrawal)

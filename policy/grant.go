@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// The layers a statement belongs to. How they rank is rego/layers.rego.
+// The layers a statement belongs to; those of legal and org only deny. How they
+// rank is rego/decide.rego.
 const (
 	LayerLegal   = "legal"
 	LayerOrg     = "org"
@@ -33,7 +34,7 @@ type Grant struct {
 	ID          string       `json:"id"`                    // "g-…"
 	Src         *Source      `json:"src,omitempty"`         // what it was made from, if anything
 	Patient     string       `json:"patient,omitempty"`     // "Patient/p1"; absent (everybody) for legal and org statements only
-	Layer       string       `json:"layer"`                 // legal, org, consent, grant
+	Layer       string       `json:"layer"`                 // legal and org, which only deny; consent, grant
 	Effect      string       `json:"effect"`                // permit, deny
 	Path        []int        `json:"path,omitempty"`        // place in the Consent it came from
 	Parent      string       `json:"parent,omitempty"`      // the statement it was delegated from
@@ -168,19 +169,19 @@ func (g Grant) Validate() error {
 	case g.V != 1:
 		return fmt.Errorf("version %d, not 1", g.V)
 	case !grantID.MatchString(g.ID):
-		return fmt.Errorf("id %q: want g- and 8 to 64 of A-Z a-z 0-9 _ -", g.ID)
-	case !slices.Contains([]string{LayerLegal, LayerOrg, LayerConsent, LayerGrant}, g.Layer):
-		return fmt.Errorf("layer %q", g.Layer)
+		return fmt.Errorf("id %q: want g- and 8 to 64 of A-Z a-z 0-9 _ -", clip(g.ID))
+	case !slices.Contains([]string{LayerLegal, LayerOrg, LayerConsent, LayerGrant}, clip(g.Layer)):
+		return fmt.Errorf("layer %q", clip(g.Layer))
 	case g.Effect != EffectPermit && g.Effect != EffectDeny:
-		return fmt.Errorf("effect %q", g.Effect)
-	case g.Layer == LayerOrg && g.Effect == EffectPermit:
-		return errors.New("an organisation's statement can only deny")
+		return fmt.Errorf("effect %q", clip(g.Effect))
+	case g.Effect == EffectPermit && signerKinds(g.Layer) != nil:
+		return errors.New("a statement of law or of the organisation can only deny: one registered key must not open every record")
 	case g.Status != "active":
-		return fmt.Errorf("status %q, not active", g.Status)
+		return fmt.Errorf("status %q, not active", clip(g.Status))
 	case g.Patient == "" && (g.Layer == LayerConsent || g.Layer == LayerGrant):
 		return errors.New("no patient")
 	case g.Patient != "" && !isRef(g.Patient, "Patient"):
-		return fmt.Errorf("patient %q", g.Patient)
+		return fmt.Errorf("patient %q", clip(g.Patient))
 	case g.Parent != "" || g.Path != nil:
 		return errors.New("delegated and nested statements are not accepted")
 	}
@@ -189,11 +190,17 @@ func (g Grant) Validate() error {
 			return err
 		}
 	}
-	return g.validateShape()
+	if err := g.validateShape(); err != nil {
+		return err
+	}
+	if n := len(marshal(SignedGrant{Grant: g, Signature: make([]byte, 64), Signer: g.Layer})); n > maxWords {
+		return fmt.Errorf("a statement of %d bytes, at most %d", n, maxWords)
+	}
+	return nil
 }
 
 // validatePermit holds what a permit must say: a grant ends and names somebody;
-// who must report by law is named too. Writing never rests on a permit.
+// writing never rests on a permit.
 func (g Grant) validatePermit() error {
 	if g.Layer == LayerGrant && g.Time.Exp == 0 {
 		return errors.New("a grant must end")
@@ -201,15 +208,12 @@ func (g Grant) validatePermit() error {
 	if g.Layer != LayerConsent && g.Actors == nil {
 		return errors.New("a permit must name its actors")
 	}
-	if g.Layer == LayerLegal && g.Purposes == nil {
-		return errors.New("a legal permit must name its purposes")
-	}
 	if g.Time.Exp != 0 && g.Time.Exp <= g.Time.Nbf {
 		return errors.New("it ends before it starts")
 	}
 	for _, a := range g.Actions {
 		if a != Read && a != Search && a != History {
-			return fmt.Errorf("action %q: a permit is for read, search and history", a)
+			return fmt.Errorf("action %q: a permit is for read, search and history", clip(a))
 		}
 	}
 	return nil
@@ -315,7 +319,7 @@ func validList(name string, list []string) error {
 	}
 	for _, s := range list {
 		if s == "" || len(s) > maxString || strings.ContainsFunc(s, control) {
-			return fmt.Errorf("%s: %q", name, s)
+			return fmt.Errorf("%s: %q", name, clip(s))
 		}
 	}
 	return nil
@@ -344,5 +348,9 @@ func RelationMessage(digest [32]byte) []byte { return signed("wardkey-relation-v
 
 // EnrolMessage is the message that the key being replaced signs.
 func EnrolMessage(digest [32]byte) []byte { return signed("wardkey-enrol-v1\x00", digest) }
+
+// SignInMessage is the message that the enrolled key of somebody who signs in
+// signs; nonce is that of the session, as [SessionNonce] returns it.
+func SignInMessage(nonce string) []byte { return append([]byte("wardkey-signin-v1\x00"), nonce...) }
 
 func encode64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

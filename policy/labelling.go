@@ -181,10 +181,18 @@ var part2 = []string{"42CFRPart2", "42CFRPart2CD"}
 var handling = []string{"NORDSCLCD", "NORDSCLW", "NODSCLCDS", "REDACT", "MASK", "CPLYCD", "DELAU", "PERSISTLABEL", "PRIVMARK", "NOAUTH", "NOREUSE"}
 
 // eachCoding visits every coding in a tree, contained resources too, but for
-// those of meta.
+// those of meta. LOINC's forms name their questions and themselves by link ids
+// and canonicals, which are codings in another spelling.
 func eachCoding(v any, visit func(string)) {
 	switch v := v.(type) {
 	case map[string]any:
+		for _, name := range []string{"questionnaire", "linkId"} {
+			if text, ok := v[name].(string); ok {
+				if code, ok := loincOf(text); ok {
+					visit(Coding("http://loinc.org", code))
+				}
+			}
+		}
 		if code, ok := v["code"].(string); ok {
 			if system, ok := v["system"].(string); ok {
 				visit(Coding(system, code))
@@ -200,6 +208,21 @@ func eachCoding(v any, visit func(string)) {
 			eachCoding(child, visit)
 		}
 	}
+}
+
+// loincOf reads "http://loinc.org/q/44249-1", the canonical of a LOINC form, and
+// "/44250-9" or "/44249-1/44250-9", the link ids of its questions.
+func loincOf(s string) (string, bool) {
+	form, canonical := strings.CutPrefix(s, "http://loinc.org/q/")
+	if canonical {
+		form, _, _ = strings.Cut(form, "|")
+		return form, form != ""
+	}
+	if !strings.HasPrefix(s, "/") {
+		return "", false
+	}
+	code := s[strings.LastIndexByte(s, '/')+1:]
+	return code, code != ""
 }
 
 // eachMeta visits the meta of the resource and of those contained in it.

@@ -58,7 +58,7 @@ func drawGrant(t *rapid.T, i int) policy.Grant {
 		Time:   policy.Time{Nbf: instant(t, "nbf", true), Exp: instant(t, "exp", true)},
 		Hard:   rapid.Bool().Draw(t, "hard"),
 	}
-	if g.Layer == policy.LayerOrg {
+	if g.Layer == policy.LayerOrg || g.Layer == policy.LayerLegal {
 		g.Effect = policy.EffectDeny
 	}
 	for _, a := range some(t, "actors", "Practitioner/1", "Practitioner/2", "role:doctor", "role:nurse", "role:strange") {

@@ -41,14 +41,14 @@ var ErrSignature = errors.New("bad signature")
 func (p *people) verify(person string, message, signature []byte) error {
 	key, ok := p.keys[person]
 	if !ok {
-		return fmt.Errorf("%w: %s has no enrolled key", ErrSignature, person)
+		return fmt.Errorf("%w: %s has no enrolled key", ErrSignature, clip(person))
 	}
 	return verifySignature(person, key, message, signature)
 }
 
 func verifySignature(who string, key ed25519.PublicKey, message, signature []byte) error {
 	if len(signature) != ed25519.SignatureSize || !ed25519.Verify(key, message, signature) {
-		return fmt.Errorf("%w: not %s's", ErrSignature, who)
+		return fmt.Errorf("%w: not %s's", ErrSignature, clip(who))
 	}
 	return nil
 }

@@ -20,7 +20,9 @@
 // Left to others: whether an entry really is on the log (package chain), what
 // is done with a decision (package gateway and the custodians). Not here yet:
 // FHIR Consent, break-glass, approvals, delegation, signed policy bundles. The
-// model has their fields, and until they are decided here they never permit.
+// model has their fields, and until they are decided here they never permit. Nor
+// do law and organisation: their statements, which one registered key signs, only
+// deny, until several must sign what opens records.
 //
 // Patients, people and clients are named by references: "Patient/p1",
 // "Practitioner/7", "Client/loader". Times in structures are Unix milliseconds

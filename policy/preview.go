@@ -101,10 +101,10 @@ func ParseGrantRequest(data []byte) (GrantRequest, error) {
 	}
 	for name, v := range fields {
 		if list, isList := v.([]any); v == nil || (isList && len(list) == 0) {
-			return r, fmt.Errorf("%s: leave out what is not stated", name)
+			return r, fmt.Errorf("%s: leave out what is not stated", clip(name))
 		}
 		if !slices.Contains(requestFields, name) {
-			return r, fmt.Errorf("%s: unknown field", name)
+			return r, fmt.Errorf("%s: unknown field", clip(name))
 		}
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -157,7 +157,7 @@ func preview(p GrantRequest, now time.Time, id string) (Grant, error) {
 		g.Layer = LayerConsent
 	case EffectPermit:
 	default:
-		return Grant{}, fmt.Errorf("effect %q: want permit or deny", p.Effect)
+		return Grant{}, fmt.Errorf("effect %q: want permit or deny", clip(p.Effect))
 	}
 	if g.Effect == EffectPermit {
 		if p.Until == "" || p.Actors == nil || p.Purposes == nil {
@@ -187,14 +187,14 @@ func previewTimes(g *Grant, p GrantRequest, now time.Time) error {
 	if p.Zone != "" {
 		var err error
 		if zone, err = time.LoadLocation(p.Zone); err != nil || p.Zone == "Local" {
-			return fmt.Errorf("zone %q is not known", p.Zone)
+			return fmt.Errorf("zone %q is not known", clip(p.Zone))
 		}
 		g.Time.Zone = p.Zone
 	}
 	read := func(name, text string, up bool) (ms int64, offset int, err error) {
 		t, err := time.Parse(time.RFC3339, text)
 		if err != nil {
-			return 0, 0, fmt.Errorf("%s %q: want RFC 3339, 2006-01-02T15:04:05+08:00", name, text)
+			return 0, 0, fmt.Errorf("%s %q: want RFC 3339, 2006-01-02T15:04:05+08:00", name, clip(text))
 		}
 		if zone != nil {
 			t = t.In(zone)
@@ -264,7 +264,7 @@ func previewCodes(g *Grant, p GrantRequest, _ time.Time) error {
 				s = Coding(system, s)
 			}
 			if !knows(s) {
-				err = errors.Join(err, fmt.Errorf("%s: %q is not understood", name, s))
+				err = errors.Join(err, fmt.Errorf("%s: %q is not understood", name, clip(s)))
 			}
 			return s
 		})
@@ -279,7 +279,7 @@ func previewCodes(g *Grant, p GrantRequest, _ time.Time) error {
 	g.Codes = full("codes", p.Codes, "", t.knowsCoding)
 	for _, d := range p.Data {
 		if !t.knowsData(d) {
-			err = errors.Join(err, fmt.Errorf("data: %s %q is not understood", d.Meaning, d.Ref))
+			err = errors.Join(err, fmt.Errorf("data: %s %q is not understood", clip(d.Meaning), clip(d.Ref)))
 		}
 	}
 	return err
@@ -295,7 +295,7 @@ func previewActors(g *Grant, p GrantRequest, _ time.Time) error {
 			actor.Role = Coding(SystemRole, actor.Role)
 		}
 		if actor == (Actor{}) || !terms().knowsActor(actor) {
-			return fmt.Errorf("actors: %q is not understood", strings.TrimSpace(a.Role+" "+a.Ref))
+			return fmt.Errorf("actors: %q is not understood", clip(strings.TrimSpace(a.Role+" "+a.Ref)))
 		}
 		g.Actors = append(g.Actors, actor)
 	}
@@ -310,14 +310,14 @@ func previewLabels(g *Grant, p GrantRequest, _ time.Time) error {
 			s = Coding(SystemSensitivity, s)
 		}
 		if !t.sensitivity(s) {
-			return fmt.Errorf("labels: %q is not understood", s)
+			return fmt.Errorf("labels: %q is not understood", clip(s))
 		}
 		l.Any = append(l.Any, s)
 	}
 	max, min := Code(p.MaxConfidentiality), Code(p.MinConfidentiality)
 	for name, conf := range map[string]string{p.MaxConfidentiality: max, p.MinConfidentiality: min} {
 		if name != "" && (t.rank(conf) < 0 || (name != conf && systemOf(name) != SystemConfidentiality)) {
-			return fmt.Errorf("confidentiality %q is not understood", name)
+			return fmt.Errorf("confidentiality %q is not understood", clip(name))
 		}
 	}
 	if g.Effect == EffectPermit {

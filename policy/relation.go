@@ -5,7 +5,26 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"time"
+
+	"github.com/samber/lo"
 )
+
+// How long a relation may last, from its beginning to its end. One that lasts
+// longer is stated again: two colleagues see that it still holds, and an ADT
+// system that has forgotten a discharge does not leave it open for ever.
+const (
+	MaxRelation        = 366 * 24 * time.Hour // signed by an ADT system
+	MaxVouchedRelation = 7 * 24 * time.Hour   // signed by two members of staff
+)
+
+// lasts refuses a relation that lasts longer than at most.
+func (r Relation) lasts(most time.Duration) error {
+	if r.Until-r.From > most.Milliseconds() {
+		return fmt.Errorf("a relation signed like this lasts %d days at most", int(most.Hours()/24))
+	}
+	return nil
+}
 
 var relationID = regexp.MustCompile(`^r-[A-Za-z0-9_-]{8,64}$`)
 
@@ -28,7 +47,7 @@ func (r Relation) Validate() error {
 	case CoversFor:
 		shape = staff && patient && r.Unit == "" && covered
 	default:
-		return fmt.Errorf("kind %q", r.Kind)
+		return fmt.Errorf("kind %q", clip(r.Kind))
 	}
 	switch {
 	case !shape:
@@ -36,7 +55,7 @@ func (r Relation) Validate() error {
 	case r.V != 1:
 		return fmt.Errorf("version %d, not 1", r.V)
 	case !relationID.MatchString(r.ID):
-		return fmt.Errorf("id %q: want r- and 8 to 64 of A-Z a-z 0-9 _ -", r.ID)
+		return fmt.Errorf("id %q: want r- and 8 to 64 of A-Z a-z 0-9 _ -", clip(r.ID))
 	case r.Until <= r.From || r.From < minTime || r.Until > maxTime:
 		return errors.New("a relation must end, after it begins")
 	case r.Issued == 0:
@@ -68,6 +87,7 @@ type held struct {
 // lock of the state guards it.
 type relations struct {
 	byID      map[string]Relation
+	vouched   map[string][]string            // id: who signed
 	bySubject map[string]map[string][]string // subject, patient: ids of treats, covers-for, guardian-of
 	admitted  map[string][]string            // patient: ids
 	inUnit    map[string][]string            // unit: ids of admissions
@@ -76,15 +96,28 @@ type relations struct {
 
 func newRelations() relations {
 	return relations{
-		byID: map[string]Relation{}, bySubject: map[string]map[string][]string{},
+		byID: map[string]Relation{}, vouched: map[string][]string{}, bySubject: map[string]map[string][]string{},
 		admitted: map[string][]string{}, inUnit: map[string][]string{}, members: map[string][]string{},
 	}
 }
 
+// serves tells whether a relation gives the person something, who then is no
+// witness to it: its subject, for whom the subject stands in, and of an admission
+// everybody who works in the unit, now or while it lasts.
+func (s *relations) serves(r Relation, person string, now int64) bool {
+	if person == r.Subject || person == r.For {
+		return true
+	}
+	return r.Kind == AdmittedTo && lo.SomeBy(s.members[person], func(id string) bool {
+		m := s.byID[id]
+		return m.Unit == r.Unit && m.From < r.Until && m.Until > min(r.From, now)
+	})
+}
+
 // put adds a relation, or changes the times of the one with its id.
-func (s *relations) put(r Relation) {
+func (s *relations) put(r Relation, vouched []string) {
 	_, known := s.byID[r.ID]
-	s.byID[r.ID] = r
+	s.byID[r.ID], s.vouched[r.ID] = r, vouched
 	if known {
 		return
 	}
@@ -106,7 +139,8 @@ func (r Relation) at(now int64) bool { return r.From <= now && now < r.Until }
 
 // between returns the running relations of a subject to a patient, and for whom
 // the subject stands in. An admission and a membership of the same unit are the
-// one pair that makes a relation; it ends with the first of them.
+// one pair that makes a relation; it ends with the first of them, and is none to
+// whoever vouched for the admission and has come to work there since.
 func (s *relations) between(subject, patient string, now int64) (out [relNumber]held, covered []string) {
 	keep := func(kind int, until int64, id string) {
 		if until > out[kind].until || (until == out[kind].until && id < out[kind].id) {
@@ -134,7 +168,7 @@ func (s *relations) between(subject, patient string, now int64) (out [relNumber]
 			continue
 		}
 		for _, id := range s.admitted[patient] {
-			if a := s.byID[id]; a.Unit == m.Unit && a.at(now) {
+			if a := s.byID[id]; a.Unit == m.Unit && a.at(now) && !slices.Contains(s.vouched[id], subject) {
 				keep(relAdmitted, min(a.Until, m.Until), id)
 			}
 		}
@@ -155,7 +189,7 @@ func (s *relations) patients(subject string, now int64, into map[string]struct{}
 			continue
 		}
 		for _, id := range s.inUnit[m.Unit] {
-			if a := s.byID[id]; a.at(now) {
+			if a := s.byID[id]; a.at(now) && !slices.Contains(s.vouched[id], subject) {
 				into[a.Patient] = struct{}{}
 			}
 		}

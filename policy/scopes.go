@@ -51,7 +51,7 @@ func ParseScopes(list []string) (Scopes, error) {
 		}
 		one, err := parseScope(text)
 		if err != nil {
-			return Scopes{}, fmt.Errorf("scope %q: %w", text, err)
+			return Scopes{}, fmt.Errorf("scope %q: %w", clip(text), err)
 		}
 		s.list = append(s.list, one)
 	}
@@ -81,7 +81,7 @@ func parseScope(text string) (scope, error) {
 		s.interactions = "cruds"
 	default:
 		if letters == "" || !inOrder(letters, "cruds") {
-			return scope{}, fmt.Errorf("interactions %q: want some of cruds in that order", letters)
+			return scope{}, fmt.Errorf("interactions %q: want some of cruds in that order", clip(letters))
 		}
 	}
 	if !restricted {
@@ -99,10 +99,10 @@ func parseScope(text string) (scope, error) {
 		case "code":
 			into = &s.code
 		default:
-			return scope{}, fmt.Errorf("restriction by %q", name)
+			return scope{}, fmt.Errorf("restriction by %q", clip(name))
 		}
 		if *into != "" || !terms().knowsCoding(value) || strings.ContainsAny(value, "%,$\\ +") {
-			return scope{}, fmt.Errorf("restriction %s: want one system|code, as it is", name)
+			return scope{}, fmt.Errorf("restriction %s: want one system|code, as it is", clip(name))
 		}
 		*into = value
 	}

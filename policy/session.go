@@ -78,13 +78,13 @@ func (s *State) planSignIn(e Event) (func(), error) {
 	}
 	client, ok := s.trust.Client(st.Client)
 	if !ok {
-		return nil, fmt.Errorf("client %q is not registered", st.Client)
+		return nil, fmt.Errorf("client %q is not registered", clip(st.Client))
 	}
 	evidence := s.idTokenEvidence
 	if st.Form == FormClientAssertion {
 		evidence = s.assertionEvidence
 	} else if st.Form != FormIDToken {
-		return nil, fmt.Errorf("form %q", st.Form)
+		return nil, fmt.Errorf("form %q", clip(st.Form))
 	}
 	subject, c, err := evidence(st, client, e.At)
 	if err != nil {
@@ -117,7 +117,7 @@ func (s *State) idTokenEvidence(st SignIn, client Client, at time.Time) (Subject
 	if client.Kind != ClientUser {
 		return Subject{}, claims{}, errors.New("nobody signs in to a system client")
 	}
-	c, issuer, err := s.trust.verifyIDToken(st.Token, at)
+	c, issuer, err := s.trust.verifyIDToken(st.Token, toSignIn, at)
 	if err != nil {
 		return Subject{}, claims{}, err
 	}
@@ -128,7 +128,24 @@ func (s *State) idTokenEvidence(st SignIn, client Client, at time.Time) (Subject
 	if err != nil {
 		return Subject{}, claims{}, err
 	}
+	if err := s.proof(id, c.nonce, st.Signature); err != nil {
+		return Subject{}, claims{}, err
+	}
 	return Subject{ID: id, Roles: roles, Client: client.ID, Session: st.Session, Issuer: c.issuer, Sub: c.subject, End: st.End}, c, nil
+}
+
+// proof wants the signature of a patient, or a relative, who has enrolled a key:
+// otherwise whoever holds an identity provider's key could read as them. Staff
+// need none; one that is there must be theirs.
+func (s *State) proof(person, nonce string, signature []byte) error {
+	_, enrolled := s.people.keys[person]
+	if signature == nil && (!enrolled || isRef(person, "Practitioner")) {
+		return nil
+	}
+	if signature == nil {
+		return fmt.Errorf("%w: %s has an enrolled key, and signs in with it", ErrSignature, clip(person))
+	}
+	return s.people.verify(person, SignInMessage(nonce), signature)
 }
 
 // assertionEvidence: a system client signed an assertion, and has not used it
@@ -136,6 +153,9 @@ func (s *State) idTokenEvidence(st SignIn, client Client, at time.Time) (Subject
 func (s *State) assertionEvidence(st SignIn, client Client, at time.Time) (Subject, claims, error) {
 	if client.Kind != ClientSystem {
 		return Subject{}, claims{}, errors.New("people sign in to this client")
+	}
+	if st.Signature != nil {
+		return Subject{}, claims{}, errors.New("a client's assertion is its signature; another means nothing")
 	}
 	c, err := s.trust.verifyAssertion(st.Token, client, at)
 	if err != nil {

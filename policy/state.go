@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/samber/lo"
 )
 
 // Event is one entry of the log, as the state sees it.
@@ -34,6 +36,7 @@ type State struct {
 	people     people
 	statements statements
 	relations  relations
+	tombstones tombstones
 }
 
 // NewState returns the empty state under a trust, which it copies. Under a
@@ -42,6 +45,7 @@ func NewState(t *Trust) *State {
 	s := &State{
 		trust: &Trust{}, scopes: map[string]Scopes{},
 		sessions: newSessions(), people: newPeople(), statements: newStatements(), relations: newRelations(),
+		tombstones: newTombstones(),
 	}
 	text, err := t.YAML()
 	if err == nil {
@@ -123,7 +127,7 @@ func (s *State) plan(e Event) (effect func(), err error) {
 // about: elsewhere that patient would never see it.
 func about(e Event, patient string) error {
 	if e.Patient != patient {
-		return fmt.Errorf("the entry is %q's, the statement %q's", e.Patient, patient)
+		return fmt.Errorf("the entry is %q's, the statement %q's", clip(e.Patient), clip(patient))
 	}
 	return nil
 }
@@ -156,22 +160,37 @@ func (s *State) planGrant(e Event) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &record{grant: g, digest: digest, index: e.Index, provision: compile(g, terms())}
+	now := e.At.UnixMilli()
+	if err := s.statements.room(g, replaced, now); err != nil {
+		return nil, err
+	}
+	grave, withdrawn := s.buried(g, digest)
+	r := &record{grant: g, digest: digest, index: e.Index, withdrawn: withdrawn, provision: compile(g, terms())}
 	return func() {
-		s.statements.add(r)
+		s.tombstones.take(grave)
+		s.statements.add(r, now)
 		for _, old := range replaced {
-			old.withdrawn, old.by = e.At.UnixMilli(), g.ID
+			s.statements.withdraw(old, now, g.ID)
 		}
 	}, nil
 }
 
+// signerKinds are the registered signers who sign for a layer; nil where the
+// patient does.
+func signerKinds(layer string) []string {
+	switch layer {
+	case LayerLegal:
+		return []string{SignerGovernance, SignerPrivacy}
+	case LayerOrg:
+		return []string{SignerPrivacy, SignerPolicyAdmin}
+	}
+	return nil
+}
+
 // verifySigner checks the signature of whoever may sign for the layer.
 func (s *State) verifySigner(g Grant, signer string, message, signature []byte) error {
-	switch g.Layer {
-	case LayerLegal:
-		return s.verifyRegistered(signer, message, signature, SignerGovernance, SignerPrivacy)
-	case LayerOrg:
-		return s.verifyRegistered(signer, message, signature, SignerPrivacy, SignerPolicyAdmin)
+	if kinds := signerKinds(g.Layer); kinds != nil {
+		return s.verifyRegistered(signer, message, signature, kinds...)
 	}
 	if signer != "" {
 		return errors.New("patients sign for themselves")
@@ -187,9 +206,9 @@ func (s *State) replaced(g Grant) ([]*record, error) {
 		old := s.statements.byID[id]
 		switch {
 		case old == nil || old.grant.Patient != g.Patient || hand(old.grant.Layer) != hand(g.Layer):
-			return nil, fmt.Errorf("%s is not there to be replaced", id)
+			return nil, fmt.Errorf("%s is not there to be replaced", clip(id))
 		case old.withdrawn != 0:
-			return nil, fmt.Errorf("%s was withdrawn or replaced already", id)
+			return nil, fmt.Errorf("%s was withdrawn or replaced already", clip(id))
 		}
 		out = append(out, old)
 	}
@@ -202,27 +221,6 @@ func hand(layer string) string {
 		return LayerConsent
 	}
 	return layer
-}
-
-func (s *State) planWithdraw(e Event) (func(), error) {
-	w, err := DecodeWithdrawal(e.Statement)
-	if err != nil {
-		return nil, err
-	}
-	r := s.statements.byID[w.Grant]
-	if r == nil {
-		return nil, fmt.Errorf("no statement %q", w.Grant)
-	}
-	if err := about(e, r.grant.Patient); err != nil {
-		return nil, err
-	}
-	if r.withdrawn != 0 {
-		return nil, fmt.Errorf("%s was withdrawn or replaced already", w.Grant)
-	}
-	if err := s.verifySigner(r.grant, w.Signer, WithdrawMessage(r.digest), w.Signature); err != nil {
-		return nil, err
-	}
-	return func() { r.withdrawn = e.At.UnixMilli() }, nil
 }
 
 // planRelation wants a registered ADT system's signature, or those of two
@@ -250,23 +248,30 @@ func (s *State) planRelation(e Event) (func(), error) {
 			return nil, fmt.Errorf("%s is there already, as another or a later one", r.ID)
 		}
 	}
-	if err := s.verifyRelation(r, st.Signatures); err != nil {
+	if err := s.verifyRelation(r, st.Signatures, e.At); err != nil {
 		return nil, err
 	}
-	return func() { s.relations.put(r) }, nil
+	vouched := lo.Map(st.Signatures, func(sig Signature, _ int) string { return sig.Signer })
+	return func() { s.relations.put(r, vouched) }, nil
 }
 
-func (s *State) verifyRelation(r Relation, signatures []Signature) error {
+func (s *State) verifyRelation(r Relation, signatures []Signature, at time.Time) error {
 	message := RelationMessage(r.Digest())
 	if len(signatures) == 1 {
+		if err := r.lasts(MaxRelation); err != nil {
+			return err
+		}
 		return s.verifyRegistered(signatures[0].Signer, message, signatures[0].Value, SignerADT)
 	}
 	if len(signatures) != 2 || signatures[0].Signer == signatures[1].Signer {
 		return errors.New("want an ADT system's signature, or those of two members of staff")
 	}
+	if err := r.lasts(MaxVouchedRelation); err != nil {
+		return err
+	}
 	for _, sig := range signatures {
-		if !isRef(sig.Signer, "Practitioner") || sig.Signer == r.Subject {
-			return fmt.Errorf("%s may not vouch for this", sig.Signer)
+		if !isRef(sig.Signer, "Practitioner") || s.relations.serves(r, sig.Signer, at.UnixMilli()) {
+			return fmt.Errorf("%s may not vouch for this", clip(sig.Signer))
 		}
 		if err := s.people.verify(sig.Signer, message, sig.Value); err != nil {
 			return err
@@ -279,7 +284,7 @@ func (s *State) verifyRelation(r Relation, signatures []Signature) error {
 func (s *State) verifyRegistered(signer string, message, signature []byte, kinds ...string) error {
 	key, ok := s.trust.signer(signer, kinds...)
 	if !ok {
-		return fmt.Errorf("%q is no registered %s", signer, strings.Join(kinds, " or "))
+		return fmt.Errorf("%q is no registered %s", clip(signer), strings.Join(kinds, " or "))
 	}
 	return verifySignature(signer, key, message, signature)
 }
@@ -292,7 +297,7 @@ func (s *State) planEnrol(e Event) (func(), error) {
 		return nil, err
 	}
 	if !isRef(st.Person, "Patient", "Practitioner", "RelatedPerson") {
-		return nil, fmt.Errorf("person %q", st.Person)
+		return nil, fmt.Errorf("person %q", clip(st.Person))
 	}
 	if isRef(st.Person, "Patient") {
 		if err := about(e, st.Person); err != nil && e.Patient != "" {
@@ -330,7 +335,7 @@ func (s *State) enrolmentEvidence(st Enrolment, at time.Time) error {
 	if st.Registrars != nil {
 		return errors.New("an ID token or registrars, not both")
 	}
-	c, issuer, err := s.trust.verifyIDToken(st.Token, at)
+	c, issuer, err := s.trust.verifyIDToken(st.Token, toEnrol, at)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package policy
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 )
 
 // The kinds of entries that change a [State]. Their statements are below.
@@ -29,6 +30,11 @@ type SignIn struct {
 	End     int64  `cbor:"3,keyasint,omitempty"` // end of the session, Unix ms
 	Token   string `cbor:"4,keyasint,omitempty"` // compact JWS
 	Form    string `cbor:"5,keyasint,omitempty"` // id_token or client_assertion
+
+	// Signature is Ed25519 over SignInMessage(nonce of the session) by the key
+	// enrolled for the person. Patients and their relatives who have a key must
+	// prove it, so that an identity provider alone cannot be them; staff may.
+	Signature []byte `cbor:"6,keyasint,omitempty"`
 }
 
 // Encode returns deterministic CBOR.
@@ -66,8 +72,9 @@ func hashParts(domain string, parts ...[]byte) []byte {
 }
 
 // Enrolment is the statement that makes an Ed25519 key a person's. The evidence
-// is the identity provider's ID token with [EnrolNonce] of the key, so that the
-// gateway cannot invent it, or the signatures of two registrars. A key that is
+// is the identity provider's ID token with [EnrolNonce] of the key and one of
+// the issuer's enrolment audiences, so that the gateway can neither invent it nor
+// ask for it under the pretext of a sign-in, or the signatures of two registrars. A key that is
 // already there is replaced only with its own consent, Previous.
 type Enrolment struct {
 	Person     string      `cbor:"1,keyasint,omitempty"` // "Patient/p1", "Practitioner/7"
@@ -101,20 +108,25 @@ type SignedGrant struct {
 func (s SignedGrant) Encode() []byte { return marshal(s) }
 
 // DecodeSignedGrant decodes strictly.
-func DecodeSignedGrant(data []byte) (SignedGrant, error) { return decode[SignedGrant](data) }
+func DecodeSignedGrant(data []byte) (SignedGrant, error) { return decodeWords[SignedGrant](data) }
 
-// Withdrawal is the statement that ends a grant at once, signed as it was.
+// Withdrawal is the statement that ends a grant at once, signed as it was. It
+// says all that its signature is about, and so can be verified before the grant
+// itself has come: whoever orders the entries does not decide which of the two
+// counts.
 type Withdrawal struct {
 	Grant     string `cbor:"1,keyasint,omitempty"` // id
-	Signature []byte `cbor:"2,keyasint,omitempty"` // Ed25519 over WithdrawMessage(digest of the grant)
+	Signature []byte `cbor:"2,keyasint,omitempty"` // Ed25519 over WithdrawMessage(Digest)
 	Signer    string `cbor:"3,keyasint,omitempty"` // as SignedGrant.Signer
+	Patient   string `cbor:"4,keyasint,omitempty"` // as Grant.Patient
+	Digest    []byte `cbor:"5,keyasint,omitempty"` // Grant.Digest(), 32 bytes
 }
 
 // Encode returns deterministic CBOR.
 func (w Withdrawal) Encode() []byte { return marshal(w) }
 
 // DecodeWithdrawal decodes strictly.
-func DecodeWithdrawal(data []byte) (Withdrawal, error) { return decode[Withdrawal](data) }
+func DecodeWithdrawal(data []byte) (Withdrawal, error) { return decodeWords[Withdrawal](data) }
 
 // The kinds of relations. Which purposes and actions each allows whom is
 // rego/relations.rego.
@@ -165,7 +177,18 @@ type SignedRelation struct {
 func (s SignedRelation) Encode() []byte { return marshal(s) }
 
 // DecodeSignedRelation decodes strictly.
-func DecodeSignedRelation(data []byte) (SignedRelation, error) { return decode[SignedRelation](data) }
+func DecodeSignedRelation(data []byte) (SignedRelation, error) {
+	return decodeWords[SignedRelation](data)
+}
+
+// decodeWords is strict decoding of what people and registered signers sign.
+func decodeWords[T any](data []byte) (T, error) {
+	if len(data) > maxWords {
+		var zero T
+		return zero, fmt.Errorf("a statement of %d bytes, at most %d", len(data), maxWords)
+	}
+	return decode[T](data)
+}
 
 // decode is strict decoding into a statement.
 func decode[T any](data []byte) (T, error) {

@@ -14,7 +14,7 @@ func decodeOnce(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return err
+		return errors.New(clipTo(err.Error(), refused))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("more than one document")
@@ -45,7 +45,7 @@ func tree(data []byte) (any, error) {
 	return jsonValue(d, 0, func(n json.Number) (any, error) {
 		i, err := n.Int64()
 		if err != nil {
-			return nil, fmt.Errorf("number %s is no integer", n)
+			return nil, fmt.Errorf("number %s is no integer", clip(n.String()))
 		}
 		return i, nil
 	})
@@ -95,7 +95,7 @@ func jsonObject(d *json.Decoder, depth int, number func(json.Number) (any, error
 		}
 		key, _ := t.(string)
 		if _, twice := object[key]; twice {
-			return nil, fmt.Errorf("key %q twice", key)
+			return nil, fmt.Errorf("key %q twice", clip(key))
 		}
 		if object[key], err = jsonValue(d, depth+1, number); err != nil {
 			return nil, err

@@ -41,8 +41,9 @@ type claims struct {
 
 // verifyIDToken checks an ID token of one of the issuers (OpenID Connect Core
 // §3.1.3.7): algorithm listed, key pinned, iss and aud exact, iat, exp and nonce
-// there. now is the time of the entry.
-func (t *Trust) verifyIDToken(token string, now time.Time) (claims, Issuer, error) {
+// there. audiences chooses which of the issuer's are meant. now is the time of
+// the entry.
+func (t *Trust) verifyIDToken(token string, audiences func(Issuer) []string, now time.Time) (claims, Issuer, error) {
 	refuse := func(err error) (claims, Issuer, error) {
 		return claims{}, Issuer{}, fmt.Errorf("ID %w: %w", ErrToken, err)
 	}
@@ -54,7 +55,7 @@ func (t *Trust) verifyIDToken(token string, now time.Time) (claims, Issuer, erro
 	if !ok {
 		return refuse(errors.New("its issuer is not trusted"))
 	}
-	c, err := verify(token, issuer.Keys, issuer.Algorithms, issuer.Audiences, []string{"", "JWT"}, now)
+	c, err := verify(token, issuer.Keys, issuer.Algorithms, audiences(issuer), []string{"", "JWT"}, now)
 	if err != nil {
 		return refuse(err)
 	}
@@ -66,6 +67,10 @@ func (t *Trust) verifyIDToken(token string, now time.Time) (claims, Issuer, erro
 	}
 	return c, issuer, nil
 }
+
+// toSignIn and toEnrol are the audiences of the two kinds of ID tokens.
+func toSignIn(i Issuer) []string { return i.Audiences }
+func toEnrol(i Issuer) []string  { return i.EnrolAudiences }
 
 // verifyAssertion checks a client's assertion (RFC 7523 §3, SMART 2.2 asymmetric
 // authentication).
@@ -103,7 +108,7 @@ func verify(token string, keys JWKS, algorithms, audiences, types []string, now 
 	}
 	header := jws.Signatures[0].Protected
 	if typ, _ := header.ExtraHeaders[jose.HeaderType].(string); !slices.Contains(types, typ) {
-		return claims{}, fmt.Errorf("typ %q", typ)
+		return claims{}, fmt.Errorf("typ %q", clip(typ))
 	}
 	key, ok := lo.Find(keys.Keys, func(k jose.JSONWebKey) bool { return k.KeyID == header.KeyID })
 	if !ok || header.KeyID == "" || (key.Algorithm != "" && key.Algorithm != header.Algorithm) {
@@ -229,7 +234,7 @@ func (t *Trust) person(c claims, i Issuer) (id string, roles []string, err error
 	case isRef(id, "Patient", "RelatedPerson"):
 		return id, []string{"patient"}, nil
 	case !isRef(id, "Practitioner"):
-		return "", nil, fmt.Errorf("ID %w: %s %q is no person here", ErrToken, claim, id)
+		return "", nil, fmt.Errorf("ID %w: %s %q is no person here", ErrToken, claim, clip(id))
 	}
 	for _, value := range claimValues(c.document, i.RoleClaim) {
 		if role, ok := i.Roles[value]; ok {

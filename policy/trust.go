@@ -57,13 +57,20 @@ type Trust struct {
 
 // Issuer is an identity provider.
 type Issuer struct {
-	Issuer     string            `yaml:"issuer"`              // exactly as in iss
-	Audiences  []string          `yaml:"audiences"`           // acceptable aud, exactly one of which a token has
-	Algorithms []string          `yaml:"algorithms"`          // acceptable alg
-	Keys       JWKS              `yaml:"keys"`                // public keys
-	Roles      map[string]string `yaml:"roles,omitempty"`     // claim value to role; other values give no role
-	RoleClaim  string            `yaml:"roleClaim,omitempty"` // "roles" if empty
-	UserClaim  string            `yaml:"userClaim,omitempty"` // "fhirUser" if empty
+	Issuer     string   `yaml:"issuer"`     // exactly as in iss
+	Audiences  []string `yaml:"audiences"`  // acceptable aud, exactly one of which a token has
+	Algorithms []string `yaml:"algorithms"` // acceptable alg
+
+	// EnrolAudiences are acceptable aud of tokens that enrol keys, and of none
+	// that sign anybody in: the nonces of sign-ins are chosen by the gateway, which
+	// would choose that of a key of its own. Their clients at the issuer send
+	// people back to where the gateway cannot read. With none, registrars enrol.
+	EnrolAudiences []string `yaml:"enrolAudiences,omitempty"`
+
+	Keys      JWKS              `yaml:"keys"`                // public keys
+	Roles     map[string]string `yaml:"roles,omitempty"`     // claim value to role; other values give no role
+	RoleClaim string            `yaml:"roleClaim,omitempty"` // "roles" if empty
+	UserClaim string            `yaml:"userClaim,omitempty"` // "fhirUser" if empty
 }
 
 // Client is a registered application.
@@ -276,6 +283,10 @@ func (i Issuer) validate() error {
 		return errors.New("issuer without a name")
 	case len(i.Audiences) == 0:
 		return fmt.Errorf("issuer %s: no audiences", i.Issuer)
+	case slices.Contains(append(slices.Clone(i.Audiences), i.EnrolAudiences...), ""):
+		return fmt.Errorf("issuer %s: an audience without a name", i.Issuer)
+	case lo.Some(i.Audiences, i.EnrolAudiences):
+		return fmt.Errorf("issuer %s: an audience that enrols must not sign in: %v", i.Issuer, lo.Intersect(i.Audiences, i.EnrolAudiences))
 	case len(i.Algorithms) == 0 || !lo.Every(algorithms, i.Algorithms):
 		return fmt.Errorf("issuer %s: algorithms %v, want some of %v", i.Issuer, i.Algorithms, algorithms)
 	}

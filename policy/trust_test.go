@@ -37,6 +37,8 @@ func TestTrustRefusesWhatCannotBeTrusted(t *testing.T) {
 		"an implicit policy of its own": func(t *policy.Trust) { t.Implicit = "all" },
 		"no issuer's name":              func(t *policy.Trust) { t.Issuers[0].Issuer = "" },
 		"no audiences":                  func(t *policy.Trust) { t.Issuers[0].Audiences = nil },
+		"enrolment by sign-ins":         func(t *policy.Trust) { t.Issuers[0].EnrolAudiences = []string{"x", policytest.Audience} },
+		"a nameless audience":           func(t *policy.Trust) { t.Issuers[0].EnrolAudiences = []string{""} },
 		"no algorithms":                 func(t *policy.Trust) { t.Issuers[0].Algorithms = nil },
 		"the algorithm none":            func(t *policy.Trust) { t.Issuers[0].Algorithms = []string{"none"} },
 		"a symmetric algorithm":         func(t *policy.Trust) { t.Issuers[0].Algorithms = []string{"EdDSA", "HS256"} },

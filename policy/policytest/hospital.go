@@ -21,11 +21,12 @@ import (
 
 // Names of the hospital's trust.
 const (
-	Issuer   = "https://idp.example"
-	Audience = "wardkey"
-	TokenURL = "https://wardkey.example/oauth/token" //nolint:gosec // an address, no credential
-	App      = "ward"                                // user client, for everybody
-	Loader   = "loader"                              // system client, may write everything
+	Issuer        = "https://idp.example"
+	Audience      = "wardkey"
+	EnrolAudience = "wardkey-enrol"
+	TokenURL      = "https://wardkey.example/oauth/token" //nolint:gosec // an address, no credential
+	App           = "ward"                                // user client, for everybody
+	Loader        = "loader"                              // system client, may write everything
 )
 
 // Hospital is a state and those who make its entries. It is not safe for
@@ -33,8 +34,9 @@ const (
 type Hospital struct {
 	Trust *policy.Trust
 	State *policy.State
-	Now   time.Time // time of the next entry
-	Index uint64    // of the last entry; 0 is taken as the genesis
+	Now   time.Time         // time of the next entry
+	Index uint64            // of the last entry; 0 is taken as the genesis
+	Keys  map[string]string // whose [Key] people prove at sign-in, by person; their own if it is not here
 
 	tb     testing.TB
 	serial int
@@ -72,7 +74,7 @@ func Trust() *policy.Trust {
 		Tenant:    "test",
 		TokenURLs: []string{TokenURL},
 		Issuers: []policy.Issuer{{
-			Issuer: Issuer, Audiences: []string{Audience}, Algorithms: []string{"EdDSA"}, Keys: JWKS(Issuer), Roles: roles,
+			Issuer: Issuer, Audiences: []string{Audience}, EnrolAudiences: []string{EnrolAudience}, Algorithms: []string{"EdDSA"}, Keys: JWKS(Issuer), Roles: roles,
 		}},
 		Clients: []policy.Client{
 			{
@@ -103,7 +105,7 @@ func New(tb testing.TB, edit func(*policy.Trust)) *Hospital {
 	if err := t.Validate(); err != nil {
 		tb.Fatalf("trust: %v", err)
 	}
-	return &Hospital{Trust: t, State: policy.NewState(t), Now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), tb: tb}
+	return &Hospital{Trust: t, State: policy.NewState(t), Now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), Keys: map[string]string{}, tb: tb}
 }
 
 // Event is the next entry, not applied.
@@ -183,10 +185,24 @@ func (h *Hospital) SignIn(person string, end time.Time, roles ...string) policy.
 	ms := end.UnixMilli()
 	st := policy.SignIn{
 		Session: session, Client: App, End: ms, Form: policy.FormIDToken,
-		Token: h.IDToken(person, roles, policy.SessionNonce(session, App, ms), nil),
+		Token:     h.IDToken(person, roles, policy.SessionNonce(session, App, ms), nil),
+		Signature: h.Proof(person, policy.SessionNonce(session, App, ms)),
 	}
 	h.must(h.Apply(policy.KindSignIn, "", st.Encode()))
 	return h.subject()
+}
+
+// Proof is the signature that a person with an enrolled key signs in with; nil
+// for others.
+func (h *Hospital) Proof(person, nonce string) []byte {
+	if _, ok := h.State.Key(person); !ok {
+		return nil
+	}
+	name, ok := h.Keys[person]
+	if !ok {
+		name = person
+	}
+	return ed25519.Sign(Key(name), policy.SignInMessage(nonce))
 }
 
 // Assertion is a client's assertion, good for five minutes, with claims changed
@@ -234,8 +250,14 @@ func (h *Hospital) SignOut(s policy.Subject) {
 // name.
 func (h *Hospital) Enrol(person, key string) {
 	h.tb.Helper()
-	st := policy.Enrolment{Person: person, Key: Public(key), Token: h.IDToken(person, []string{"doctor"}, policy.EnrolNonce(Public(key)), nil)}
+	st := policy.Enrolment{Person: person, Key: Public(key), Token: h.EnrolToken(person, Public(key))}
 	h.must(h.Apply(policy.KindEnrol, "", st.Encode()))
+	h.Keys[person] = key
+}
+
+// EnrolToken is the issuer's word that a key is a person's.
+func (h *Hospital) EnrolToken(person string, key []byte) string {
+	return h.IDToken(person, []string{"doctor"}, policy.EnrolNonce(key), map[string]any{"aud": EnrolAudience})
 }
 
 // Sign signs a grant with the key of a name. signer is empty for patients.
@@ -256,8 +278,17 @@ func (h *Hospital) Grant(g policy.Grant) {
 // Withdraw withdraws a grant with the key of a name.
 func (h *Hospital) Withdraw(g policy.Grant, key, signer string) error {
 	h.tb.Helper()
-	w := policy.Withdrawal{Grant: g.ID, Signer: signer, Signature: ed25519.Sign(Key(key), policy.WithdrawMessage(g.Digest()))}
-	return h.Apply(policy.KindWithdraw, g.Patient, w.Encode())
+	return h.Apply(policy.KindWithdraw, g.Patient, Withdrawal(g, key, signer).Encode())
+}
+
+// Withdrawal signs the withdrawal of a grant with the key of a name. signer is
+// empty for patients.
+func Withdrawal(g policy.Grant, key, signer string) policy.Withdrawal {
+	digest := g.Digest()
+	return policy.Withdrawal{
+		Grant: g.ID, Patient: g.Patient, Digest: digest[:], Signer: signer,
+		Signature: ed25519.Sign(Key(key), policy.WithdrawMessage(digest)),
+	}
 }
 
 // SignRelation signs a relation with the keys of names, which are also the

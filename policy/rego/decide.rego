@@ -22,8 +22,8 @@ verdicts := [verdict(item) | some item in input.items]
 #   The gate first: a session that the log established and that has not ended,
 #   scopes that allow the interaction, a purpose that is stated and that client
 #   and role may state; there is no default. Who fails there hears nothing else.
-#   Then the layers: legal deny > organisation's deny > legal permit > consent
-#   deny > consent. A person's own record comes before what the organisation
+#   Then the layers: legal deny > organisation's deny > consent deny > consent;
+#   law and organisation only deny. A person's own record comes before what the organisation
 #   denies; only the law stops it.
 #   The first line is the usual case of the others, taken out for speed: who is
 #   let in, for treatment, to what nothing denies and the patient granted.

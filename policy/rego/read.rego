@@ -13,8 +13,6 @@ import data.wardkey.timing
 # title: A read, a search or a version
 verdict(item) := {"reason": "approvals", "rule": "read.emergency"} if {
 	input.purpose in {"BTG", "ETREAT"} # these need a reason and signatures each time
-} else := {"permit": true, "reason": "permitted", "rule": "read.legal", "uses": ["legal"]} if {
-	item.permits.legal
 } else := {"reason": "not-understood", "rule": "read.not_understood"} if {
 	item.denies["not-understood"]
 } else := {"reason": "hard-deny", "rule": "read.hard"} if {

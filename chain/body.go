@@ -17,7 +17,7 @@ import (
 type Body struct {
 	Salt []byte `cbor:"1,keyasint"`           // 32 random bytes: nobody guesses a body from its leaf
 	Time int64  `cbor:"2,keyasint"`           // Unix milliseconds UTC; never less than the entry's before
-	Seq  uint64 `cbor:"3,keyasint"`           // 1, 2, 3, … among the entries of the patient
+	Seq  uint64 `cbor:"3,keyasint"`           // 1, 2, 3, … among the entries of the patient, whatever keys they are under
 	Prev uint64 `cbor:"4,keyasint,omitempty"` // index of the patient's previous entry; 0 = none (Seq 1), or the genesis (tenant)
 	Key  []byte `cbor:"5,keyasint,omitempty"` // [LogKey.Commitment], in the first body under a key only
 	Entry
@@ -51,7 +51,7 @@ func DecodeBody(data []byte) (*Body, error) {
 	if len(b.Salt) != saltBytes {
 		return nil, fmt.Errorf("body: salt of %d bytes", len(b.Salt))
 	}
-	if b.Seq == 0 || (b.Seq == 1) != (len(b.Key) == sha256.Size) || b.Seq == 1 && b.Prev != 0 {
+	if b.Seq == 0 || len(b.Key) != 0 && len(b.Key) != sha256.Size || b.Seq == 1 && (len(b.Key) == 0 || b.Prev != 0) {
 		return nil, errors.New("body: sequence")
 	}
 	if b.Time <= 0 {

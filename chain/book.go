@@ -28,14 +28,15 @@ type book struct {
 	front      frontier
 	tiles      tiler
 	keys       []keyState
-	places     map[KeyID]int  // where a key stands in keys
-	current    map[string]int // the key of a patient's newest entry
-	fresh      map[string]int // a key of the patient that has no entry yet
-	last       int64          // time of the newest entry, Unix milliseconds
-	checkpoint []byte         // of the newest batch
-	recent     []Batch        // the newest batches, in order, for those who follow closely
-	recentSize int            // their bytes
-	grown      chan struct{}  // closed when the size changes
+	places     map[KeyID]int   // where a key stands in keys
+	current    map[string]int  // the key of a patient's newest entry
+	fresh      map[string]int  // a key of the patient that has no entry yet
+	ends       map[uint64]bool // the newest entries under erased keys, as far as nothing is known to go on from them
+	last       int64           // time of the newest entry, Unix milliseconds
+	checkpoint []byte          // of the newest batch
+	recent     []Batch         // the newest batches, in order, for those who follow closely
+	recentSize int             // their bytes
+	grown      chan struct{}   // closed when the size changes
 }
 
 // keyState is a log key and how far its entries have come.
@@ -46,7 +47,8 @@ type keyState struct {
 	posts postings // indexes of its entries
 }
 
-// sequence is the head of a patient's entries under one key.
+// sequence is the head of a patient's entries under one key. Its numbers go on
+// from those under the key before.
 type sequence struct {
 	seq    uint64 // 0: the key has not been used
 	last   uint64 // index of the newest entry
@@ -89,7 +91,7 @@ func newBook(store Store, verifier note.Verifier, apply func(uint64, *Body), log
 	}
 	return &book{
 		store: store, verifier: verifier, apply: apply, log: log,
-		places: make(map[KeyID]int), current: make(map[string]int), fresh: make(map[string]int),
+		places: make(map[KeyID]int), current: make(map[string]int), fresh: make(map[string]int), ends: make(map[uint64]bool),
 		grown: make(chan struct{}),
 	}
 }
@@ -298,11 +300,16 @@ func (b *book) Compare(ctx context.Context, checkpoint []byte) error {
 }
 
 // erase overwrites the keys of a patient under which an [Erase] entry is the
-// last; not one that the patient has been given since.
+// last; not the one that the patient has been given since. There must be one: an
+// erased key does not say whose it was, and the patient's numbers would begin
+// again.
 func (b *book) erase(ctx context.Context, patient string) error {
 	place, ok := b.current[patient]
 	if !ok {
 		return fmt.Errorf("erase: %w", ErrBeyond)
+	}
+	if b.keys[place].closed {
+		return fmt.Errorf("%w that another entry about the patient follows", ErrNotErasable)
 	}
 	erased := false
 	for ; place >= 0; place = b.keys[place].older {
@@ -320,11 +327,6 @@ func (b *book) erase(ctx context.Context, patient string) error {
 	}
 	if !erased {
 		return ErrNotErasable
-	}
-	if b.keys[b.current[patient]].Erased() {
-		b.mu.Lock()
-		delete(b.current, patient)
-		b.mu.Unlock()
 	}
 	return nil
 }
@@ -366,7 +368,7 @@ func (b *book) commit(d *draft, batch Batch, bodies []*Body) {
 		}
 		place := b.places[r.Key]
 		k := &b.keys[place]
-		if bodies[i].Seq == 1 {
+		if len(bodies[i].Key) > 0 { // the first under its key
 			if older, ok := b.current[k.Patient]; ok {
 				k.older = older
 			}

@@ -8,7 +8,8 @@
 // there are. The body behind a leaf is encrypted under a key of its patient,
 // so that one patient can be proven everything, shown nothing of another, and
 // forgotten by erasing one key. And each patient's entries are numbered and
-// point backwards, so that a missing one is a gap.
+// point backwards, from key to key, so that a missing one is a gap, and one that
+// was erased is known to have been there.
 //
 // Begin with [Open], which returns the [Log] that one process writes, and
 // [OpenReplica], which returns the copy that a custodian follows it with. Both
@@ -19,13 +20,15 @@
 //
 // When [Log.Append] returns without an error, its entries are on stable
 // storage, in the tree, under a signed checkpoint, and have been applied; when
-// it returns an error, nobody sees them. Times never decrease. A replica has
-// recomputed the tree, opened every body and checked every patient's sequence
-// before it takes a batch over.
+// it returns an error, nobody sees them. Times never decrease, and do not follow
+// a wall clock that jumps forward. A replica has recomputed the tree, opened
+// every body, checked every patient's sequence and held the newest time against
+// its own clock before it takes a batch over.
 //
 // # What it leaves to others
 //
-// Whether an entry's statement is valid is package policy's business; whether
+// Who may order an erasure is for nobody to say yet: custodians refuse them, see
+// [ReplicaConfig]. Whether an entry's statement is valid is package policy's business; whether
 // an entry suffices to open a record is the custodians'. Package audit judges a
 // log from its files alone. Outside witnesses, time-stamp anchors, gossip
 // between custodians, snapshots for a custodian that starts late, and

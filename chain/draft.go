@@ -90,13 +90,30 @@ func (d *draft) assign(patient string) int {
 	return d.addKey(NewLogKey(patient))
 }
 
+// before returns where a patient's entries stand when the next one goes under
+// the key at place. Numbers go on from key to key: otherwise an [Erase] entry
+// would make what it follows look as if it had never been.
+func (d *draft) before(place int, patient string) sequence {
+	if s := d.sequence(place); s.seq > 0 {
+		return s
+	}
+	current, ok := d.current[patient]
+	if !ok {
+		current, ok = d.book.current[patient]
+	}
+	if !ok {
+		return sequence{}
+	}
+	return d.sequence(current)
+}
+
 // follow fills in what the log says of the next entry under a key and moves the
-// key's sequence on.
+// patient's sequence on.
 func (d *draft) follow(place int, index uint64, body *Body, now int64) {
-	key, s := d.key(place), d.sequence(place)
+	key, before := d.key(place), d.before(place, body.Patient)
 	d.last = max(d.last, now, 1)
-	body.Time, body.Seq, body.Prev = d.last, s.seq+1, s.last
-	if s.seq == 0 {
+	body.Time, body.Seq, body.Prev = d.last, before.seq+1, before.last
+	if d.sequence(place).seq == 0 {
 		commitment := key.Commitment()
 		body.Key = commitment[:]
 	}
@@ -106,6 +123,16 @@ func (d *draft) follow(place int, index uint64, body *Body, now int64) {
 func (d *draft) move(place int, index uint64, body *Body) {
 	d.sequences[place] = sequence{seq: body.Seq, last: index, closed: body.Kind == Erase}
 	d.current[body.Patient] = place
+}
+
+// pass notes an entry that cannot be read because its key is erased.
+func (d *draft) pass(index uint64, id KeyID) {
+	place, _ := d.place(id) // it was found when the record was to be opened
+	if s := d.sequence(place); s.seq > 0 {
+		delete(d.book.ends, s.last)
+	}
+	d.book.ends[index] = true
+	d.sequences[place] = sequence{seq: 1, last: index, closed: true} // how many it were is not known
 }
 
 func (d *draft) push(leaf Leaf) {
@@ -121,16 +148,24 @@ func (d *draft) check(index uint64, id KeyID, body *Body) error {
 	if !ok {
 		return &RecordError{Index: index, Reason: "log key unknown"}
 	}
-	key, s := d.key(place), d.sequence(place)
+	key, s, before := d.key(place), d.sequence(place), d.before(place, body.Patient)
+	if before.seq == 0 && body.Seq > 1 && d.book.ends[body.Prev] {
+		// The patient's entries before are under an erased key, which says neither
+		// whose it was nor how many they were.
+		before = sequence{seq: body.Seq - 1, last: body.Prev}
+		delete(d.book.ends, body.Prev)
+	}
 	switch {
 	case body.Patient != key.Patient:
 		return &RecordError{Index: index, Reason: "log key is another patient's"}
 	case s.closed:
 		return &RecordError{Index: index, Reason: "log key is used after its erase entry"}
-	case body.Seq != s.seq+1:
-		return &RecordError{Index: index, Reason: fmt.Sprintf("patient's sequence is %d where %d is next", body.Seq, s.seq+1)}
-	case body.Prev != s.last:
-		return &RecordError{Index: index, Reason: fmt.Sprintf("patient's previous entry is %d, not %d", s.last, body.Prev)}
+	case body.Seq != before.seq+1:
+		return &RecordError{Index: index, Reason: fmt.Sprintf("patient's sequence is %d where %d is next", body.Seq, before.seq+1)}
+	case body.Prev != before.last:
+		return &RecordError{Index: index, Reason: fmt.Sprintf("patient's previous entry is %d, not %d", before.last, body.Prev)}
+	case (s.seq == 0) != (len(body.Key) > 0):
+		return &RecordError{Index: index, Reason: "the first entry under a log key commits to it, and no other"}
 	case body.Time < d.last:
 		return &RecordError{Index: index, Reason: "time goes back"}
 	}

@@ -78,10 +78,19 @@ type Entry struct {
 	Count       uint64     `cbor:"27,keyasint,omitempty"` // how many were denied, where they are not listed
 	Client      string     `cbor:"28,keyasint,omitempty"`
 	Session     string     `cbor:"29,keyasint,omitempty"`
+	Scopes      []string   `cbor:"30,keyasint,omitempty"` // what the token that asked was issued for, as claimed
+	Context     string     `cbor:"31,keyasint,omitempty"` // the launch context "Patient/…", as claimed
 }
 
 // MaxPatientBytes bounds [Entry.Patient]: it has a fixed place in the key file.
 const MaxPatientBytes = 128
+
+// Bounds of what an entry says of the token that asked.
+const (
+	MaxScopes       = 128 // in [Entry.Scopes]
+	MaxScopeBytes   = 1024
+	MaxContextBytes = 128 // of [Entry.Context]
+)
 
 // Validate reports, wrapping [ErrInvalid], why a log would not take the entry.
 // [Log.Append] calls it.
@@ -98,9 +107,13 @@ func (e *Entry) Validate() error {
 	if e.Kind == Erase && e.Patient == "" {
 		return fmt.Errorf("%w: the tenant cannot be erased", ErrInvalid)
 	}
-	texts := []string{e.Actor, e.Role, e.Patient, e.Action, e.Purpose, e.Reason, e.Correlation, e.Client, e.Session}
-	if !lo.EveryBy(texts, utf8.ValidString) || !lo.EveryBy(e.Grants, utf8.ValidString) || !lo.EveryBy(e.Approvals, utf8.ValidString) {
+	texts := []string{e.Actor, e.Role, e.Patient, e.Action, e.Purpose, e.Reason, e.Correlation, e.Client, e.Session, e.Context}
+	if !lo.EveryBy(texts, utf8.ValidString) || !lo.EveryBy(e.Grants, utf8.ValidString) || !lo.EveryBy(e.Approvals, utf8.ValidString) ||
+		!lo.EveryBy(e.Scopes, utf8.ValidString) {
 		return fmt.Errorf("%w: text is not UTF-8", ErrInvalid)
+	}
+	if len(e.Scopes) > MaxScopes || len(e.Context) > MaxContextBytes || lo.SomeBy(e.Scopes, func(s string) bool { return len(s) > MaxScopeBytes }) {
+		return fmt.Errorf("%w: scopes or launch context are too long", ErrInvalid)
 	}
 	for _, list := range [][]Resource{e.Resources, e.Returned} {
 		for _, resource := range list {
@@ -120,8 +133,11 @@ func (e *Entry) Validate() error {
 func (e *Entry) atMost() int {
 	const fixed, head = 512, 16 // salt, times, numbers and keys; around a string
 	n := fixed + len(e.Actor) + len(e.Role) + len(e.Patient) + len(e.Action) + len(e.Purpose) + len(e.Reason) +
-		len(e.Policy) + len(e.Request) + len(e.Correlation) + len(e.Statement) + len(e.Client) + len(e.Session)
+		len(e.Policy) + len(e.Request) + len(e.Correlation) + len(e.Statement) + len(e.Client) + len(e.Session) + len(e.Context)
 	for _, s := range e.Grants {
+		n += head + len(s)
+	}
+	for _, s := range e.Scopes {
 		n += head + len(s)
 	}
 	for _, s := range e.Approvals {

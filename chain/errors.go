@@ -3,11 +3,12 @@ package chain
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // ErrUnavailable is wrapped by every error of [Log.Append] that says nothing
-// about the entries: the store refused them, the queue is full, or the log is
-// closed. Nothing of them is visible, and nothing may be disclosed on the
+// about the entries: the store refused them, the queue is full, the clock cannot
+// be right, or the log is closed. Nothing of them is visible, and nothing may be disclosed on the
 // strength of them.
 var ErrUnavailable = errors.New("log unavailable")
 
@@ -32,8 +33,25 @@ var ErrBeyond = errors.New("beyond the end of the log")
 var ErrErased = errors.New("log key erased")
 
 // ErrNotErasable is returned by Erase for a patient about whom there is no entry
-// of kind [Erase] whose key is still there.
+// of kind [Erase] whose key is still there, or none after it.
 var ErrNotErasable = errors.New("no erase entry")
+
+// ErrClock is returned, with [ErrUnavailable], while the wall clock is ahead of
+// what has passed by the monotonic clock.
+var ErrClock = errors.New("wall clock has jumped forward")
+
+// FutureError says that a batch ends in the future: its newest entry is later
+// than the replica's own clock and what is allowed for. To take it over would
+// have the replica call everything that comes after it late.
+type FutureError struct {
+	Index uint64    // of the entry
+	Time  time.Time // the entry's
+	Now   time.Time // by the replica's clock
+}
+
+func (e *FutureError) Error() string {
+	return fmt.Sprintf("entry %d is of %s, and it is %s", e.Index, e.Time.UTC().Format(time.RFC3339Nano), e.Now.UTC().Format(time.RFC3339Nano))
+}
 
 // GapError says that a batch begins after the end of the replica, or needs keys
 // that it has not been given. The caller sends what lies between.

@@ -27,6 +27,7 @@ type Config struct {
 	Apply func(index uint64, body *Body)
 
 	Now          func() time.Time      // time.Now if nil
+	Elapsed      func() time.Duration  // a monotonic clock that Now is held against; the one in what Now returns if nil
 	Log          *slog.Logger          // discarded if nil
 	Metrics      prometheus.Registerer // none if nil
 	Limits       Limits                // defaults where zero
@@ -77,6 +78,7 @@ type Log struct {
 	signer  note.Signer
 	origin  string
 	now     func() time.Time
+	clock   steady // owned by who is the sequencer
 	limits  Limits
 	metrics *metrics
 
@@ -124,6 +126,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	l := &Log{
 		book:   newBook(c.Store, verifier, c.Apply, c.Log),
 		signer: c.Signer, origin: c.Origin, now: c.Now, limits: limits,
+		clock: steady{elapsed: c.Elapsed},
 	}
 	l.ready = sync.NewCond(&l.queueMu)
 	if l.metrics, err = newMetrics(c.Metrics, "chain", l.book); err != nil {
@@ -211,8 +214,9 @@ func (l *Log) Close() error {
 
 // Erase overwrites the log keys under which a patient's entries up to one of
 // kind [Erase] are: their bodies become unreadable, and the tree stays as it is.
-// Entries after that one are under another key, and stay. [ErrNotErasable] where
-// there is no such entry.
+// Entries after that one are under another key, and stay; there must be one, so
+// that the patient's numbers go on. [ErrNotErasable] where there is no entry of
+// that kind, or none after it.
 func (l *Log) Erase(ctx context.Context, patient string) error {
 	c := &call{erase: &patient, done: make(chan struct{})}
 	if err := l.submit(ctx, c); err != nil {

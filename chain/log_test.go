@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -333,6 +334,11 @@ func TestLimits(t *testing.T) {
 		"patient id":          {[]chain.Entry{chaintest.Entry(strings.Repeat("p", 129))}, chain.ErrInvalid},
 		"decision":            {[]chain.Entry{{Kind: chain.Access, Decision: "maybe"}}, chain.ErrInvalid},
 		"tenant erased":       {[]chain.Entry{{Kind: chain.Erase}}, chain.ErrInvalid},
+		"scopes are not text": {[]chain.Entry{{Kind: chain.Admin, Scopes: []string{"user/*.rs", "\xff"}}}, chain.ErrInvalid},
+		"context is not text": {[]chain.Entry{{Kind: chain.Admin, Context: "\xff"}}, chain.ErrInvalid},
+		"too many scopes":     {[]chain.Entry{{Kind: chain.Admin, Scopes: make([]string, chain.MaxScopes+1)}}, chain.ErrInvalid},
+		"a scope too long":    {[]chain.Entry{{Kind: chain.Admin, Scopes: []string{strings.Repeat("s", chain.MaxScopeBytes+1)}}}, chain.ErrInvalid},
+		"context too long":    {[]chain.Entry{{Kind: chain.Admin, Context: strings.Repeat("c", chain.MaxContextBytes+1)}}, chain.ErrInvalid},
 		"one good, one bad":   {[]chain.Entry{chaintest.Entry("a"), {}}, chain.ErrInvalid},
 		"several are allowed": {[]chain.Entry{half, half}, nil},
 	} {
@@ -362,10 +368,13 @@ func TestErasedIsUnreadableAndTheTreeStays(t *testing.T) {
 		t.Fatalf("Erase() without an entry = %v", err)
 	}
 	chaintest.Append(t, l, chain.Entry{Kind: chain.Erase, Patient: "Patient/a"})
+	if err := l.Erase(t.Context(), "Patient/a"); !errors.Is(err, chain.ErrNotErasable) {
+		t.Fatalf("Erase() with nothing to go on from = %v", err)
+	}
+	chaintest.Append(t, l, chaintest.Entry("Patient/a"))
 	if err := l.Erase(t.Context(), "Patient/a"); err != nil {
 		t.Fatal(err)
 	}
-	chaintest.Append(t, l, chaintest.Entry("Patient/a"))
 	for _, log := range []*chain.Log{l, func() *chain.Log { _ = l.Close(); return s.Open(t, store) }()} {
 		if _, err := log.Body(t.Context(), 1); !errors.Is(err, chain.ErrErased) {
 			t.Errorf("Body() of an erased patient = %v", err)
@@ -373,7 +382,7 @@ func TestErasedIsUnreadableAndTheTreeStays(t *testing.T) {
 		if b, err := log.Body(t.Context(), 2); err != nil || b.Patient != "Patient/b" {
 			t.Errorf("Body() of another patient = %v", err)
 		}
-		if b, err := log.Body(t.Context(), 4); err != nil || b.Seq != 1 || b.Prev != 0 {
+		if b, err := log.Body(t.Context(), 4); err != nil || b.Seq != 3 || b.Prev != 3 || len(b.Key) != 32 {
 			t.Errorf("Body() after the erasure = %+v, %v", b, err)
 		}
 		if got := log.ByPatient("Patient/a"); len(got) != 1 || got[0] != 4 {
@@ -387,6 +396,52 @@ func TestErasedIsUnreadableAndTheTreeStays(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// A patient's numbers go on under the next key, in the log and whoever copies
+// or reloads it: an erase entry does not begin them anew.
+func TestAPatientsNumbersGoOnFromKeyToKey(t *testing.T) {
+	l, store, s := chaintest.New(t)
+	a, erase := chaintest.Entry("Patient/a"), chain.Entry{Kind: chain.Erase, Patient: "Patient/a"}
+	chaintest.Append(t, l, a, a, erase, a, chaintest.Entry("Patient/b")) // all in one batch
+	chaintest.Append(t, l, erase)
+	chaintest.Append(t, l, a)
+	r := s.Replica(t, chaintest.NewStore())
+	chaintest.Follow(t, l, r)
+	type bodies interface {
+		Body(context.Context, uint64) (*chain.Body, error)
+	}
+	follow := func(log bodies, from int) {
+		t.Helper()
+		for i, want := range []struct{ index, prev uint64 }{{1, 0}, {2, 1}, {3, 2}, {4, 3}, {6, 4}, {7, 6}, {8, 7}}[from:] {
+			body, err := log.Body(t.Context(), want.index)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first := slices.Contains([]uint64{1, 4, 7}, want.index)
+			if body.Seq != uint64(from+i)+1 || body.Prev != want.prev || (len(body.Key) == 32) != first {
+				t.Errorf("entry %d: number %d after %d, commitment of %d bytes", want.index, body.Seq, body.Prev, len(body.Key))
+			}
+		}
+	}
+	chaintest.Append(t, l, a)
+	chaintest.Follow(t, l, r)
+	verify(t, l, s)
+	follow(l, 0)
+	follow(r, 0)
+	if err := l.Erase(t.Context(), "Patient/a"); err != nil { // all keys but the last
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = s.Open(t, store)
+	chaintest.Append(t, l, a)
+	body, err := l.Body(t.Context(), 9)
+	if err != nil || body.Seq != 8 || body.Prev != 8 || len(body.Key) != 0 {
+		t.Errorf("after a restart: %+v, %v", body, err)
+	}
+	follow(l, 5)
 }
 
 func tlogRoot(t *testing.T, l *chain.Log, s *chaintest.Setup) error {

@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/samber/lo"
 	"golang.org/x/mod/sumdb/note"
 )
 
@@ -17,6 +19,14 @@ type ReplicaConfig struct {
 	Store    Store         // where it is kept; required; Close leaves it open
 	Verifier note.Verifier // checks the log's signatures; required
 	Origin   string        // the log's; the verifier's name if empty
+
+	Now      func() time.Time // the replica's own clock; time.Now if nil
+	MaxAhead time.Duration    // how far a batch may end ahead of it; 30 s if zero
+
+	// Accept is asked about every entry that Extend is given, before anything of
+	// the batch is kept; an error refuses the batch. Everything that keeps the
+	// log's rules is accepted if nil.
+	Accept func(index uint64, body *Body) error
 
 	// Apply is called for every entry in order, in OpenReplica and before Extend
 	// returns, from one goroutine at a time. It must not call the replica. May be
@@ -32,6 +42,9 @@ type ReplicaConfig struct {
 type Replica struct {
 	*book
 	origin    string
+	now       func() time.Time
+	maxAhead  time.Duration
+	accept    func(uint64, *Body) error
 	metrics   *metrics
 	extending sync.Mutex // one Extend at a time; guards what follows
 	closed    bool
@@ -47,7 +60,19 @@ func OpenReplica(ctx context.Context, c ReplicaConfig) (*Replica, error) {
 	if c.Origin == "" {
 		c.Origin = c.Verifier.Name()
 	}
-	r := &Replica{book: newBook(c.Store, c.Verifier, c.Apply, c.Log), origin: c.Origin}
+	if c.MaxAhead < 0 {
+		return nil, errors.New("open replica: a batch cannot be held to end in the past")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Accept == nil {
+		c.Accept = func(uint64, *Body) error { return nil }
+	}
+	r := &Replica{
+		book: newBook(c.Store, c.Verifier, c.Apply, c.Log), origin: c.Origin,
+		now: c.Now, maxAhead: cmp.Or(c.MaxAhead, maxAhead), accept: c.Accept,
+	}
 	if err := r.load(ctx); err != nil {
 		return nil, fmt.Errorf("open replica: %w", err)
 	}
@@ -96,7 +121,8 @@ func (r *Replica) publish(ctx context.Context, now time.Time) error {
 // each other; of a batch that ends before the replica's end, the root at that
 // size is compared. [*GapError] when something is missing in between,
 // [*ForkError] when the histories differ, [*RecordError] when a record breaks
-// the log's rules, [ErrUnavailable] when the store fails. After an error nothing
+// the log's rules or is not accepted, [*FutureError] when the batch ends too far
+// ahead of the replica's clock, [ErrUnavailable] when the store fails. After an error nothing
 // has changed, except that keys may have been added.
 func (r *Replica) Extend(ctx context.Context, keys []LogKey, keysFrom uint64, batch Batch) error {
 	start := time.Now()
@@ -133,13 +159,13 @@ func (r *Replica) Extend(ctx context.Context, keys []LogKey, keysFrom uint64, ba
 		return fmt.Errorf("extend: %w", err)
 	}
 	for _, record := range batch.Records {
-		if _, ok := d.place(record.Key); !ok {
-			return &GapError{Have: have, Keys: r.KeyCount(), Ours: r.Checkpoint(), Theirs: batch.Checkpoint}
-		}
 		d.push(record.Leaf)
 	}
 	if d.front.root() != offered.Root {
 		return fmt.Errorf("extend: %w", &ForkError{Size: offered.Size, Ours: r.Checkpoint(), Theirs: batch.Checkpoint})
+	}
+	if lo.SomeBy(batch.Records, func(record Record) bool { _, ok := d.place(record.Key); return !ok }) {
+		return &GapError{Have: have, Keys: r.KeyCount(), Ours: r.Checkpoint(), Theirs: batch.Checkpoint}
 	}
 	bodies, err := d.unseal(batch.First, batch.Records, false)
 	if err != nil {
@@ -149,6 +175,9 @@ func (r *Replica) Extend(ctx context.Context, keys []LogKey, keysFrom uint64, ba
 		if err := d.check(batch.First+uint64(i), batch.Records[i].Key, body); err != nil {
 			return fmt.Errorf("extend: %w", err)
 		}
+	}
+	if err := r.admit(batch.First, bodies); err != nil {
+		return fmt.Errorf("extend: %w", err)
 	}
 	if err := r.persist(ctx, d, batch, bodies); err != nil {
 		return fmt.Errorf("extend: %w", err)
@@ -165,6 +194,25 @@ func (r *Replica) Extend(ctx context.Context, keys []LogKey, keysFrom uint64, ba
 	if now := time.Now(); now.Sub(r.published) >= time.Second {
 		if err := r.publish(ctx, now); err != nil {
 			r.log.ErrorContext(ctx, "publish", "error", err)
+		}
+	}
+	return nil
+}
+
+// maxAhead is how far ahead of a replica's clock a batch may end if nothing is
+// configured, and how far the log's wall clock may get ahead of its monotonic one.
+const maxAhead = 30 * time.Second
+
+// admit holds bodies that keep the log's rules against the replica's own: none
+// from the future, and none that it does not accept.
+func (r *Replica) admit(first uint64, bodies []*Body) error {
+	last := len(bodies) - 1 // the latest: times never decrease
+	if now := r.now(); bodies[last].At().Sub(now) > r.maxAhead {
+		return &FutureError{Index: first + uint64(last), Time: bodies[last].At(), Now: now}
+	}
+	for i, body := range bodies {
+		if err := r.accept(first+uint64(i), body); err != nil {
+			return &RecordError{Index: first + uint64(i), Reason: "not accepted", Err: err}
 		}
 	}
 	return nil

@@ -207,16 +207,20 @@ func (l *Log) process(ctx context.Context, calls []*call) {
 // write makes one batch of the calls. After an error everything is as before.
 func (l *Log) write(ctx context.Context, calls []*call) error {
 	start := time.Now()
+	now := l.now()
+	if err := l.clock.check(now); err != nil {
+		return fmt.Errorf("append: %w: %w", ErrUnavailable, err)
+	}
 	d := l.draft()
 	count := lo.SumBy(calls, func(c *call) int { return len(c.entries) })
 	bodies := make([]*Body, 0, count)
 	places := make([]int, 0, count)
-	first, now := d.front.size, l.now().UnixMilli()
+	first := d.front.size
 	for _, c := range calls {
 		for i := range c.entries {
 			body := &Body{Salt: c.salts[i], Entry: c.entries[i]}
 			place := d.assign(body.Patient)
-			d.follow(place, first+uint64(len(bodies)), body, now)
+			d.follow(place, first+uint64(len(bodies)), body, now.UnixMilli())
 			bodies, places = append(bodies, body), append(places, place)
 		}
 	}

@@ -90,7 +90,8 @@ func TestEnvelopeSurvivesItsEncoding(t *testing.T) {
 	if again.Digest() != e.Digest() {
 		t.Error("digest changed")
 	}
-	got, err := again.open(l.root(t, again))
+	root := l.root(t, again)
+	got, err := again.open(&root)
 	if err != nil || !bytes.Equal(got.JSON(), r.JSON()) {
 		t.Errorf("open() = %v, %v, want %s", got, err, r.JSON())
 	}
@@ -144,7 +145,7 @@ func TestEveryByteOfAnEnvelopeIsBound(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		_, openErr := d.open(root)
+		_, openErr := d.open(&root)
 		if d.Digest() == digest || openErr == nil && bytes.Equal(d.Leaves[0].Ciphertext, e.Leaves[0].Ciphertext) && d.Leaves[0].Committee == e.Leaves[0].Committee {
 			t.Errorf("byte %d may be flipped", i)
 		}
@@ -156,7 +157,7 @@ func TestAnotherSecretDoesNotOpen(t *testing.T) {
 	_, e := l.sealed(t)
 	root := l.root(t, e)
 	root[0] ^= 1
-	if _, err := e.open(root); !errors.Is(err, ErrBroken) || e.commits(root) {
+	if _, err := e.open(&root); !errors.Is(err, ErrBroken) || e.commits(&root) {
 		t.Errorf("open() = %v, want ErrBroken", err)
 	}
 }

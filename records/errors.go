@@ -29,7 +29,7 @@ const (
 	RefusedClock   = "clock"         // the entry's time is too far from its own clock, or its clock went back
 	RefusedLate    = "late"          // after the request's not-after
 	RefusedUnknown = "unknown-entry" // the entry does not permit this request
-	RefusedBad     = "bad-request"   // malformed, or not what the entry says
+	RefusedBad     = "bad-request"   // malformed, not what the entry says, not to be shown, or under a false account of why
 )
 
 // available says whether a refusal may pass with time; it is then no verdict

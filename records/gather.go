@@ -167,10 +167,10 @@ func (g *gathering) combineOne(i int) (*fhir.Resource, error) {
 	partials := lo.MapValues(g.boxes, func(b good, _ int) threshold.Partial { return b.partials[i] })
 	root, err := g.q.config.Committee.Combine(g.opening.ciphertexts[i], g.opening.labels[i], partials)
 	defer clear(root[:])
-	if err != nil || !e.commits(root) {
+	if err != nil || !e.commits(&root) {
 		return nil, fmt.Errorf("%s: %w: %w", e.Label.Ref(), ErrBroken, errUncommitted)
 	}
-	return e.open(root)
+	return e.open(&root) // no copy is left behind
 }
 
 // errUncommitted says that the shares do not make the secret that the label

@@ -15,8 +15,8 @@ import (
 // MaxLifetime is how far a request's not-after may lie behind its entry.
 const MaxLifetime = 30 * time.Second
 
-// Asking says for whom and for what envelopes are to be opened. It must agree
-// with the entry that will permit it.
+// Asking says for whom and for what envelopes are to be opened. The entry that
+// will permit it must say the same in the same words, scopes in their order.
 type Asking struct {
 	SignIn  uint64 // index of the sign-in entry of the session
 	Action  string

@@ -20,7 +20,7 @@ type Request struct {
 	Reader   []byte   `cbor:"6,keyasint"`           // one-time X-Wing public key
 	NotAfter int64    `cbor:"7,keyasint"`           // Unix ms; at most 30 s after the entry's time
 	Nonce    []byte   `cbor:"8,keyasint"`           // 16 random bytes
-	Context  string   `cbor:"9,keyasint,omitempty"` // launch context "Patient/…"; the gateway's word, as purpose and scopes are
+	Context  string   `cbor:"9,keyasint,omitempty"` // launch context "Patient/…"; the gateway's word, as purpose and scopes are; the entry repeats all three
 }
 
 const (

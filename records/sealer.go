@@ -106,7 +106,7 @@ func (s *Sealer) Seal(r *fhir.Resource, a policy.Resource, revision uint64) (*En
 
 // open undoes Seal, given the root secret that the label commits to. Its errors
 // wrap [ErrBroken].
-func (e *Envelope) open(root [32]byte) (*fhir.Resource, error) {
+func (e *Envelope) open(root *[32]byte) (*fhir.Resource, error) {
 	ref := e.Label.Ref()
 	label := e.Label.Encode()
 	padded, err := payloadCipher(root[:], e.Shred, label, e.Label.Com).Open(nil, payloadNonce(), e.Payload, label)
@@ -129,7 +129,7 @@ func (e *Envelope) open(root [32]byte) (*fhir.Resource, error) {
 
 // commits says whether root is the secret the label commits to. AES-GCM does
 // not commit to its key; this does.
-func (e *Envelope) commits(root [32]byte) bool {
+func (e *Envelope) commits(root *[32]byte) bool {
 	com := commitment(root[:], e.Label.Type, e.Label.ID, e.Label.Revision)
 	return subtle.ConstantTimeCompare(com[:], e.Label.Com[:]) == 1
 }

@@ -14,6 +14,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/transparency-dev/merkle/compact"
+	"github.com/transparency-dev/merkle/rfc6962"
 
 	"github.com/wardkey/wardkey/chain"
 	"github.com/wardkey/wardkey/chain/audit"
@@ -69,7 +73,7 @@ func TestAGoodLogIsProven(t *testing.T) {
 		chaintest.Fill(t, l, 100)
 		seen = l.Checkpoint()
 		chaintest.Fill(t, l, 700)
-		chaintest.Append(t, l, chain.Entry{Kind: chain.Erase, Patient: "Patient/p-2"})
+		chaintest.Append(t, l, chain.Entry{Kind: chain.Erase, Patient: "Patient/p-2"}, chaintest.Entry("Patient/p-2"))
 		if err := l.Erase(t.Context(), "Patient/p-2"); err != nil {
 			t.Fatal(err)
 		}
@@ -78,6 +82,9 @@ func TestAGoodLogIsProven(t *testing.T) {
 	r := verify(t, dir, audit.Options{LogKey: s.Key, Witnesses: s.Vkeys[:2], Seen: [][]byte{seen}})
 	if !r.OK || len(r.Proved) < 7 {
 		t.Fatalf("%+v", r)
+	}
+	if !strings.Contains(strings.Join(r.Notes, " "), "begins under an erased key") {
+		t.Errorf("of the erasure it notes %q", r.Notes)
 	}
 	var text bytes.Buffer
 	if err := r.Text(&text); err != nil {
@@ -154,7 +161,7 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 	s := chaintest.NewSetup(t, "log", 2)
 	dir := logDir(t, s, func(l *chain.Log) {
 		chaintest.Append(t, l, chaintest.Entry("Patient/a"), chaintest.Entry("Patient/b"))
-		chaintest.Append(t, l, chain.Entry{Kind: chain.Erase, Patient: "Patient/b"})
+		chaintest.Append(t, l, chain.Entry{Kind: chain.Erase, Patient: "Patient/b"}, chaintest.Entry("Patient/b"))
 		if err := l.Erase(t.Context(), "Patient/b"); err != nil {
 			t.Fatal(err)
 		}
@@ -387,6 +394,79 @@ func TestAForgedLogIsFound(t *testing.T) {
 			r := verify(t, rebuild(t, dir, tc.edit), audit.Options{})
 			if !slices.Contains(codes(r), tc.code) {
 				t.Errorf("want %s in %+v", tc.code, r.Findings)
+			}
+		})
+	}
+}
+
+func rootOf(t *testing.T, leaves []chain.Leaf) [32]byte {
+	t.Helper()
+	tree := (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0)
+	for _, leaf := range leaves {
+		hash := leaf.Hash()
+		if err := tree.Append(hash[:], nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := tree.GetRootHash(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return [32]byte(root)
+}
+
+// A sequencer that would have a patient's entries forgotten ends their key, and
+// numbers those under the next one from the beginning.
+func TestNumbersThatBeginAgainUnderAnotherKeyAreFound(t *testing.T) {
+	s := chaintest.NewSetup(t, "log", 1)
+	dir := logDir(t, s, func(l *chain.Log) { chaintest.Fill(t, l, 12) })
+	for name, tc := range map[string]struct {
+		edit func(last, first *chain.Body) // the erase entry, and the one after it
+		code string
+	}{
+		"as it should be":     {func(_, _ *chain.Body) {}, ""},
+		"from the beginning":  {func(_, first *chain.Body) { first.Seq, first.Prev = 1, 0 }, audit.CodeSequence},
+		"from somewhere else": {func(_, first *chain.Body) { first.Prev-- }, audit.CodeSequence},
+		"with no erasure":     {func(last, _ *chain.Body) { last.Kind = chain.Admin }, audit.CodeSequence},
+		"with no commitment":  {func(_, first *chain.Body) { first.Key = nil }, audit.CodeKeys},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := verify(t, rebuild(t, dir, func(b []chain.Batch, k []chain.LogKey) ([]chain.Batch, []chain.LogKey) {
+				var leaves []chain.Leaf
+				var newest *chain.Body
+				var under chain.LogKey
+				var at uint64
+				for _, batch := range b {
+					for _, record := range batch.Records {
+						key := k[slices.IndexFunc(k, func(k chain.LogKey) bool { return k.ID == record.Key })]
+						if key.Patient == "Patient/p-1" {
+							body, _, err := key.Unseal(uint64(len(leaves)), record)
+							if err != nil {
+								t.Fatal(err)
+							}
+							newest, under, at = body, key, uint64(len(leaves))
+						}
+						leaves = append(leaves, record.Leaf)
+					}
+				}
+				size, next := uint64(len(leaves)), chain.NewLogKey("Patient/p-1")
+				commitment, now := next.Commitment(), time.Now().UnixMilli()
+				last := &chain.Body{Salt: make([]byte, 32), Time: now, Seq: newest.Seq + 1, Prev: at, Entry: chain.Entry{Kind: chain.Erase, Patient: under.Patient}}
+				first := &chain.Body{Salt: make([]byte, 32), Time: now, Seq: newest.Seq + 2, Prev: size, Key: commitment[:], Entry: chaintest.Entry(under.Patient)}
+				tc.edit(last, first)
+				batch := chain.Batch{First: size, Records: make([]chain.Record, 2)}
+				var errs [3]error
+				batch.Records[0], errs[0] = under.Seal(size, last)
+				batch.Records[1], errs[1] = next.Seal(size+1, first)
+				leaves = append(leaves, batch.Records[0].Leaf, batch.Records[1].Leaf)
+				batch.Checkpoint, errs[2] = chain.Checkpoint{Origin: chaintest.Origin, Size: size + 2, Root: rootOf(t, leaves)}.Sign(s.Signer)
+				if err := errors.Join(errs[:]...); err != nil {
+					t.Fatal(err)
+				}
+				return append(b, batch), append(k, next)
+			}), audit.Options{})
+			if found := codes(r); tc.code == "" && !r.OK || tc.code != "" && !slices.Contains(found, tc.code) {
+				t.Errorf("want %q in %+v", tc.code, r.Findings)
 			}
 		})
 	}

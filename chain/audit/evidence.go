@@ -226,11 +226,18 @@ func follow(r *Report, c chain.Checkpoint, e *Evidence) {
 		}
 		if e.Whole {
 			seq, prev := uint64(1), uint64(0)
-			if before != nil && before.Kind != chain.Erase {
+			switch {
+			case before != nil:
 				seq, prev = before.Seq+1, index
+			case body.Seq > 1 && len(body.Key) > 0 && body.Prev < item.Index: // the first under a later log key
+				seq, prev = body.Seq, body.Prev
+				r.note("the numbers 1 to %d are not shown: the entries up to entry %d are said to be erased, and nothing about them is proven", seq-1, prev)
 			}
 			if body.Seq != seq || body.Prev != prev {
 				r.find(CodeSequence, item.Index, "number %d after entry %d, where number %d after entry %d is next", body.Seq, body.Prev, seq, prev)
+			}
+			if first := before == nil || before.Kind == chain.Erase; first != (len(body.Key) > 0) {
+				r.find(CodeKeys, item.Index, "an entry commits to a log key if it is the first of all, or the first after an erasure")
 			}
 			if before != nil && body.Time < before.Time {
 				r.find(CodeTime, item.Index, "time goes back")
@@ -264,7 +271,11 @@ func conclude(r *Report, c chain.Checkpoint, e *Evidence, names []string) {
 	r.prove("the checkpoint of %s, size %d, is signed by %s", c.Origin, c.Size, signers(names))
 	r.prove("entry 0 is in the log, and binds the keys that signed")
 	first, last := e.Entries[0].Index, e.Entries[len(e.Entries)-1].Index
-	if e.Whole {
+	if begin, err := chain.DecodeBody(e.Entries[0].Body); e.Whole && err == nil && begin.Seq > 1 {
+		r.prove("%d entries about %s from number %d on, the first %d and the last %d, are in the log as shown here; each names the one before, and none between them is missing",
+			len(e.Entries), whose, begin.Seq, first, last)
+		r.note("completeness is not proven: that entry %d is the last about %s would take attestations by custodians", last, whose)
+	} else if e.Whole {
 		r.prove("%d entries about %s, the first %d and the last %d, are in the log as shown here; each names the one before, and none between them is missing", len(e.Entries), whose, first, last)
 		r.note("completeness is not proven: that entry %d is the last about %s would take attestations by custodians", last, whose)
 	} else {

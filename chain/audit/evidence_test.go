@@ -181,13 +181,16 @@ func TestEvidenceOfWhatCannotBeShown(t *testing.T) {
 	if _, err := audit.PatientEvidence(t.Context(), l, "Patient/nobody"); !errors.Is(err, chain.ErrBeyond) {
 		t.Errorf("nobody: %v", err)
 	}
-	if err := errors.Join(l.Publish(t.Context()), l.Erase(t.Context(), "Patient/a")); err != nil {
+	if err := l.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	chaintest.Append(t, l, chaintest.Entry("Patient/a"))
+	if err := l.Erase(t.Context(), "Patient/a"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := audit.EntryEvidence(t.Context(), l, 1); !errors.Is(err, chain.ErrErased) {
 		t.Errorf("erased: %v", err)
 	}
-	chaintest.Append(t, l, chaintest.Entry("Patient/a"))
 	if err := l.Publish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -195,8 +198,55 @@ func TestEvidenceOfWhatCannotBeShown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := audit.VerifyEvidence(data, audit.Options{}); !r.OK {
-		t.Errorf("after the erasure: %+v", r.Findings)
+	r := audit.VerifyEvidence(data, audit.Options{})
+	if !r.OK || !slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, "numbers 1 to 2 are not shown") }) {
+		t.Errorf("after the erasure: %+v", r)
+	}
+}
+
+// from is a log that shows a patient's entries from some index on.
+type from struct {
+	*chain.Log
+	index uint64
+}
+
+func (f from) ByPatient(patient string) []uint64 {
+	return slices.DeleteFunc(f.Log.ByPatient(patient), func(i uint64) bool { return i < f.index })
+}
+
+// An erasure is on the log, and the entries before it are left out of what is
+// shown as the whole.
+func TestAnErasureDoesNotHideWhatWasBefore(t *testing.T) {
+	s := chaintest.NewSetup(t, "log", 1)
+	l := s.Open(t, chaintest.NewStore())
+	a := chaintest.Entry("Patient/a")
+	chaintest.Append(t, l, a, a, a, chain.Entry{Kind: chain.Erase, Patient: "Patient/a"}, a, a)
+	if err := l.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for index, wanted := range map[uint64]string{
+		1: "",                             // everything, and nothing to say
+		2: audit.CodeSequence,             // in the middle of a key's entries
+		5: "numbers 1 to 4 are not shown", // the first after the erasure
+		6: audit.CodeSequence,             // and the second
+	} {
+		data, err := audit.PatientEvidence(t.Context(), from{l, index}, "Patient/a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := audit.VerifyEvidence(data, audit.Options{})
+		named := slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, "are not shown") && strings.Contains(n, wanted) })
+		switch {
+		case wanted == audit.CodeSequence:
+			if r.OK || !slices.Contains(codes(r), wanted) {
+				t.Errorf("from entry %d: %+v", index, r)
+			}
+		case !r.OK || named != (index == 5):
+			t.Errorf("from entry %d: %+v", index, r)
+		}
+		if index == 5 && !strings.Contains(strings.Join(r.Proved, " "), "from number 5 on") {
+			t.Errorf("from entry %d it proves %q", index, r.Proved)
+		}
 	}
 }
 

@@ -183,6 +183,7 @@ func (a *auditor) record(index uint64, r chain.Record, o opened) {
 	switch {
 	case errors.Is(o.err, chain.ErrErased):
 		a.erased++
+		a.unread(index, a.byID[r.Key])
 		return
 	case o.err != nil:
 		a.report.find(CodeBody, index, "%v", o.err)
@@ -190,18 +191,23 @@ func (a *auditor) record(index uint64, r chain.Record, o opened) {
 	}
 	a.bodies++
 	body, place := o.body, a.byID[r.Key]
-	key, h := a.keys[place], a.heads[place]
+	key, h, before := a.keys[place], a.heads[place], a.before(index, a.byID[r.Key], o.body)
 	if body.Patient != key.Patient {
 		a.report.find(CodeSequence, index, "the entry is under another patient's log key")
 	}
 	if h.closed {
 		a.report.find(CodeSequence, index, "the entry is under a log key whose sequence was ended by erasure")
 	}
-	if body.Seq != h.seq+1 || body.Prev != h.index {
-		a.report.find(CodeSequence, index, "number %d after entry %d, where number %d after entry %d is next", body.Seq, body.Prev, h.seq+1, h.index)
+	if body.Seq != before.seq+1 || body.Prev != before.index {
+		a.report.find(CodeSequence, index, "number %d after entry %d, where number %d after entry %d is next", body.Seq, body.Prev, before.seq+1, before.index)
 	}
 	if body.Seq == 1 {
 		a.patients++
+	}
+	if h.seq > 0 && len(body.Key) > 0 {
+		a.report.find(CodeKeys, index, "the entry commits to a log key that others are under already")
+	}
+	if h.seq == 0 {
 		if commitment := key.Commitment(); string(body.Key) != string(commitment[:]) {
 			a.report.find(CodeKeys, index, "the log key is not the one that the entry commits to")
 		}
@@ -218,4 +224,31 @@ func (a *auditor) record(index uint64, r chain.Record, o opened) {
 	if index == 0 && (body.Patient != "" || string(body.Statement) != string(a.party.info.Encode())) {
 		a.report.find(CodeGenesis, 0, "entry 0 does not bind log.json")
 	}
+}
+
+// unread notes an entry whose key is erased.
+func (a *auditor) unread(index uint64, place int) {
+	if h := a.heads[place]; h.seq > 0 {
+		delete(a.ends, h.index)
+	}
+	a.ends[index] = place
+	a.heads[place] = head{seq: 1, index: index, closed: true}
+}
+
+// before is where the patient's entries stand in front of the one at index: under
+// the same key, under the one before it, or, where that is erased, at a place
+// that the entry names and that is not known to be another patient's.
+func (a *auditor) before(index uint64, place int, body *chain.Body) head {
+	if h := a.heads[place]; h.seq > 0 {
+		return h
+	}
+	if other, ok := a.current[body.Patient]; ok {
+		return a.heads[other]
+	}
+	if _, ok := a.ends[body.Prev]; ok && body.Seq > 1 {
+		delete(a.ends, body.Prev)
+		a.resumed = append(a.resumed, head{seq: body.Seq, index: index})
+		return head{seq: body.Seq - 1, index: body.Prev}
+	}
+	return head{}
 }

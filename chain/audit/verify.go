@@ -51,9 +51,11 @@ type auditor struct {
 	byID     map[chain.KeyID]int
 	heads    []head         // by key
 	current  map[string]int // patient → key of the newest entry
+	ends     map[uint64]int // newest entry under an erased key → that key, as far as nothing goes on from it
 	erased   int            // bodies behind erased keys
 	bodies   int            // bodies opened
 	patients int            // sequences begun
+	resumed  []head         // sequences of which the beginning is erased
 
 	tree    *compact.Range
 	tiles   tileChecker
@@ -66,7 +68,8 @@ type auditor struct {
 	next    uint64             // index that the next batch read must have
 }
 
-// head is how far the sequence under a key has come.
+// head is how far a patient's sequence has come under a key. Under an erased one
+// its numbers are not known.
 type head struct {
 	seq, index uint64
 	closed     bool
@@ -83,6 +86,7 @@ type claim struct {
 func (a *auditor) verify(ctx context.Context, names []string, o Options) error {
 	a.tree = (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0)
 	a.wanted, a.current, a.byID = make(map[uint64][]claim), make(map[string]int), make(map[chain.KeyID]int)
+	a.ends = make(map[uint64]int)
 	a.tiles.init(a)
 	if a.live {
 		a.report.note("another process is writing this log: its beginning was judged, as it was when this began")
@@ -250,6 +254,9 @@ func (a *auditor) conclude() {
 			}
 		}
 		r.note("%d log keys are erased: the %d bodies behind them cannot be read, and their sequences not followed; their leaves are in the tree", keys, a.erased)
+		for _, h := range a.resumed {
+			r.note("the sequence that goes on at entry %d with number %d begins under an erased key: what it says of the entries before cannot be checked", h.index, h.seq)
+		}
 	}
 	r.note("completeness is not proven: that no patient's sequence goes on after this log's end would take attestations by custodians")
 }

@@ -91,7 +91,7 @@ func (s *Setup) Open(t testing.TB, store chain.Store) *chain.Log {
 // Replica opens a custodian's copy. It is closed at the end of the test.
 func (s *Setup) Replica(t testing.TB, store chain.Store) *chain.Replica {
 	t.Helper()
-	r, err := chain.OpenReplica(context.Background(), chain.ReplicaConfig{Store: store, Verifier: s.Verifier})
+	r, err := chain.OpenReplica(context.Background(), chain.ReplicaConfig{Store: store, Verifier: s.Verifier, Now: func() time.Time { return s.Now() }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,10 @@
 // state, and has its own clock. A release is answered only if the log entry
 // that permits it is on that copy, says exactly what is asked for, and is
 // permitted by this custodian's own evaluation of the rules on attributes that
-// it opened itself. It takes the gateway's word for the purpose, the scopes and
-// the launch context, which the log records, and for nothing else.
+// it opened itself; and only to be shown. It takes the gateway's word for the
+// purpose, the scopes and the launch context, which the entry must state as the
+// request does, and for nothing else that the decision rests on. What the entry
+// says of who asked and why that was permitted must be so, too.
 //
 // Begin with [Open]; serve [Custodian.Handler] behind mutual TLS; reach it from
 // the other side with a [Client].
@@ -110,7 +112,8 @@ func Open(ctx context.Context, c Config) (*Custodian, error) {
 		now: c.Now, log: c.Log.With(slog.Int("custodian", c.Index)), metrics: counters,
 	}
 	custodian.replica, err = chain.OpenReplica(ctx, chain.ReplicaConfig{
-		Store: c.Store, Verifier: c.LogVerifier, Origin: c.Origin, Apply: custodian.apply, Log: c.Log, Metrics: c.Metrics,
+		Store: c.Store, Verifier: c.LogVerifier, Origin: c.Origin, Now: c.Now, MaxAhead: MaxSkew,
+		Accept: accept, Apply: custodian.apply, Log: c.Log, Metrics: c.Metrics,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("custodian %d: open its copy of the log: %w", c.Index, err)
@@ -163,6 +166,18 @@ func (c *Custodian) Index() int { return c.index }
 
 // VerifierKey is the vkey of its cosignatures and answers.
 func (c *Custodian) VerifierKey() string { return c.vkey }
+
+// errErasure says why a batch with an erasure in it is not followed.
+var errErasure = errors.New("nobody may order erasures yet")
+
+// accept refuses erasures: nothing governs them, and a log that could order them
+// by itself could rid itself of what it would rather not have on record.
+func accept(_ uint64, body *chain.Body) error {
+	if body.Kind == chain.Erase {
+		return errErasure
+	}
+	return nil
+}
 
 // apply takes an entry into the policy state. An invalid statement has no
 // effect; the entry stays, for everybody to see.

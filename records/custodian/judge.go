@@ -5,7 +5,11 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/samber/lo"
 
 	"github.com/wardkey/wardkey/chain"
 	"github.com/wardkey/wardkey/policy"
@@ -27,6 +31,9 @@ func (c *Custodian) judge(ctx context.Context, r *records.Release, now time.Time
 	if refusal != "" {
 		return nil, refusal
 	}
+	if !shows(q.Action) {
+		return nil, records.RefusedBad
+	}
 	hash := records.RequestHash(r.Request)
 	if subtle.ConstantTimeCompare(body.Request, hash[:]) != 1 || !permits(body, q) {
 		return nil, records.RefusedUnknown
@@ -44,7 +51,8 @@ func (c *Custodian) judge(ctx context.Context, r *records.Release, now time.Time
 		return nil, refusal
 	}
 	request := policy.Request{Subject: subject, Action: q.Action, Purpose: q.Purpose, Scopes: q.Scopes, Context: q.Context}
-	for _, d := range c.engine.DecideAll(ctx, c.state, request, attributes, body.At()) {
+	decisions := c.engine.DecideAll(ctx, c.state, request, attributes, body.At())
+	for _, d := range decisions {
 		switch {
 		case !d.Permit:
 			return nil, string(d.Reason)
@@ -53,7 +61,46 @@ func (c *Custodian) judge(ctx context.Context, r *records.Release, now time.Time
 			return nil, string(policy.Expired)
 		}
 	}
+	if !c.truthful(body, r.Index, q, subject, decisions) {
+		return nil, records.RefusedBad
+	}
 	return g, ""
+}
+
+// truthful says whether the entry tells those who read the log later what
+// happened: who asked, as what, through which client and session, with what
+// purpose, scopes and launch context, by which rules, and why that was permitted.
+// Who may be shown a record may not be shown it under a false account.
+func (c *Custodian) truthful(body *chain.Body, index uint64, q *records.Request, s policy.Subject, decisions []policy.Decision) bool {
+	rules := c.engine.Digest()
+	return body.Actor == s.ID && body.Client == s.Client && body.Session == s.Session && asOneOf(s.Roles, body.Role) &&
+		body.Action == q.Action && body.Purpose == q.Purpose && slices.Equal(body.Scopes, q.Scopes) && body.Context == q.Context &&
+		bytes.Equal(body.Policy, rules[:]) && body.Reason == string(decisions[0].Reason) &&
+		lo.EveryBy(body.Grants, func(id string) bool { return c.restsOn(body, index, id, decisions) })
+}
+
+// asOneOf says whether an entry's role, which may be several with a space
+// between, names none but those of the subject; and one, if the subject has any.
+func asOneOf(roles []string, stated string) bool {
+	named := strings.Fields(stated)
+	return strings.Join(named, " ") == stated && (len(named) > 0) == (len(roles) > 0) && lo.Every(roles, named)
+}
+
+// restsOn says whether a grant that the entry names is one that a decision
+// rests on, or was running when the entry was made: where several permit the
+// same, the gateway's state and this one's, which is newer, may each pick another.
+func (c *Custodian) restsOn(body *chain.Body, index uint64, id string, decisions []policy.Decision) bool {
+	g, ok := c.state.GrantByID(id)
+	if !ok || g.Index >= index || g.Grant.Patient != "" && g.Grant.Patient != body.Patient {
+		return false
+	}
+	if lo.SomeBy(decisions, func(d policy.Decision) bool { return slices.Contains(d.Grants, id) }) {
+		return true
+	}
+	if g.Withdrawn.UnixMilli() > body.Time { // afterwards
+		g.Withdrawn = time.Time{}
+	}
+	return g.At(body.At()) == policy.StatusActive
 }
 
 // entry finds the entry that is to permit the release.
@@ -75,6 +122,17 @@ func (c *Custodian) entry(ctx context.Context, index uint64) (*chain.Body, strin
 func permits(body *chain.Body, q *records.Request) bool {
 	return body.Kind == chain.Access && body.Decision == "permit" &&
 		body.SignIn == q.SignIn && body.Action == q.Action && body.Purpose == q.Purpose
+}
+
+// shows says whether an action is one that shows records. The rules permit
+// others too, and none of those is a reason to open anything: who may write a
+// record, or delete it, has not been told what is in it.
+func shows(action string) bool {
+	switch action {
+	case policy.Read, policy.Search, policy.History, policy.Lookup:
+		return true
+	}
+	return false
 }
 
 // timely holds entry, request and own clock against each other. Its own clock

@@ -10,6 +10,7 @@ import (
 type metrics struct {
 	rounds   *prometheus.HistogramVec // by outcome
 	released prometheus.Counter
+	verified prometheus.Counter
 	refused  *prometheus.CounterVec // by reason
 }
 
@@ -21,6 +22,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		released: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "custodian_releases_total", Help: "Releases that were answered.",
 		}),
+		verified: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "custodian_ciphertexts_verified_total", Help: "Verifications of a ciphertext, repeated ones included.",
+		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "custodian_refusals_total", Help: "Releases that were refused, by reason.",
 		}, []string{"reason"}),
@@ -28,5 +32,5 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	return m, errors.Join(r.Register(m.rounds), r.Register(m.released), r.Register(m.refused))
+	return m, errors.Join(r.Register(m.rounds), r.Register(m.released), r.Register(m.verified), r.Register(m.refused))
 }

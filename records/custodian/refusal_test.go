@@ -2,10 +2,12 @@ package custodian_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/hpke"
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,9 +98,11 @@ func (w *ward) attempt(t testing.TB, s policy.Subject, envelopes ...*records.Env
 		NotAfter: w.Clock.Now().Add(20 * time.Second).UnixMilli(), Nonce: make([]byte, 16),
 	}
 	rand.Read(a.request.Nonce)
+	digest := w.Engine.Digest()
 	a.entry = chain.Entry{
-		Kind: chain.Access, Actor: s.ID, SignIn: s.SignIn, Session: s.Session, Client: s.Client, Patient: envelopes[0].Label.Compartment,
-		Action: policy.Read, Purpose: "TREAT", Decision: "permit",
+		Kind: chain.Access, Actor: s.ID, Role: strings.Join(s.Roles, " "), SignIn: s.SignIn, Session: s.Session, Client: s.Client, Patient: envelopes[0].Label.Compartment,
+		Action: policy.Read, Purpose: "TREAT", Scopes: slices.Clone(a.request.Scopes),
+		Decision: "permit", Reason: string(policy.Permitted), Policy: digest[:],
 	}
 	for _, e := range envelopes {
 		a.add(e)
@@ -287,13 +291,70 @@ func TestCustodianRefuses(t *testing.T) {
 			_, same := observation(t, "o1", patient, "N")
 			a.forge(t, w, w.envelope, same, func(l *records.Label) { l.Revision = 2 })
 		}},
-		"a label of another tenant": {records.RefusedBad, func(t *testing.T, w *ward, a *attempt) {
-			_, same := observation(t, "o1", patient, "N")
-			a.forge(t, w, w.envelope, same, func(l *records.Label) { l.Tenant = "elsewhere" })
+		// Sealed as they should be, ciphertext and proof included, but for one thing.
+		"a record of another tenant": {records.RefusedBad, func(t *testing.T, w *ward, a *attempt) {
+			*a = *w.attempt(t, w.doctor, w.sealedUnder(t, w.envelope, func(l *records.Label) { l.Tenant = "elsewhere" }))
 		}},
-		"a label of another access tree": {records.RefusedBad, func(t *testing.T, w *ward, a *attempt) {
-			_, same := observation(t, "o1", patient, "N")
-			a.forge(t, w, w.envelope, same, func(l *records.Label) { l.Tree = records.CommitteeTree(1).Hash() })
+		"a record under another access tree": {records.RefusedBad, func(t *testing.T, w *ward, a *attempt) {
+			*a = *w.attempt(t, w.doctor, w.sealedUnder(t, w.envelope, func(l *records.Label) { l.Tree = records.CommitteeTree(1).Hash() }))
+		}},
+		"attributes of a patient whose compartment it is not": {records.RefusedBad, func(t *testing.T, w *ward, a *attempt) {
+			w.GrantTo(doctor, other, 10*time.Minute) // who may be read by the doctor, too
+			*a = *w.attempt(t, w.doctor, w.sealedUnder(t, w.foreign, func(l *records.Label) { l.Compartment = patient }))
+		}},
+		"a compartment that is not the entry's": {records.RefusedBad, func(t *testing.T, w *ward, a *attempt) {
+			w.GrantTo(doctor, other, 10*time.Minute)
+			*a = *w.attempt(t, w.doctor, w.foreign)
+			a.entry.Patient = patient
+		}},
+		"an entry that leaves out the session": {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) { a.entry.Session = "" }},
+		"an entry that leaves out the client":  {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) { a.entry.Client = "" }},
+		"an entry that leaves out the role":    {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) { a.entry.Role = "" }},
+		"an entry that states another role":    {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) { a.entry.Role = "patient" }},
+		"an entry that states a role too many": {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) { a.entry.Role = "doctor nurse" }},
+		"an entry that states another reason":  {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) { a.entry.Reason = string(policy.PermittedOwn) }},
+		"an entry that states no reason":       {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) { a.entry.Reason = "" }},
+		"an entry by other rules":              {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) { a.entry.Policy = make([]byte, 32) }},
+		"an entry by no rules":                 {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) { a.entry.Policy = nil }},
+		"an entry that states fewer scopes":    {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) { a.entry.Scopes = nil }},
+		"an entry that states other scopes": {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) {
+			a.entry.Scopes = []string{"user/Patient.rs"}
+		}},
+		"an entry that states the scopes in another order": {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) {
+			a.request.Scopes = append(a.request.Scopes, "user/Patient.rs")
+			a.entry.Scopes = slices.Clone(a.request.Scopes)
+			slices.Reverse(a.entry.Scopes)
+		}},
+		"an entry that states another launch context": {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) { a.entry.Context = patient }},
+		"an entry that leaves out the launch context": {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) { a.request.Context = patient }},
+		"an entry that names a grant that never was":  {records.RefusedBad, func(_ *testing.T, _ *ward, a *attempt) { a.entry.Grants = []string{"g-never-was-one"} }},
+		"an entry that names another patient's grant": {records.RefusedBad, func(_ *testing.T, w *ward, a *attempt) {
+			a.entry.Grants = []string{w.grant.ID, w.GrantTo(doctor, other, time.Hour).ID}
+		}},
+		"an entry that names a grant that was withdrawn": {records.RefusedBad, func(_ *testing.T, w *ward, a *attempt) {
+			withdrawn := w.GrantTo(nurse, patient, time.Hour)
+			w.Clock.Move(time.Second)
+			w.Withdraw(withdrawn)
+			w.Clock.Move(time.Second)
+			a.entry.Grants = []string{withdrawn.ID}
+		}},
+		"an entry that names a grant that had ended": {records.RefusedBad, func(_ *testing.T, w *ward, a *attempt) {
+			ended := w.GrantTo(nurse, patient, time.Minute)
+			w.Clock.Move(2 * time.Minute)
+			a.request.NotAfter = w.Clock.Now().Add(20 * time.Second).UnixMilli()
+			a.entry.Grants = []string{ended.ID}
+		}},
+		"an entry that names a grant yet to be made": {records.RefusedBad, func(_ *testing.T, w *ward, a *attempt) {
+			key, until := w.Key(patient), w.Clock.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+			g, err := policy.Preview(policy.GrantRequest{Patient: patient, Actors: []policy.GrantActor{{Ref: nurse}}, Purposes: []string{"TREAT"}, Until: until}, w.Clock.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.entry.Grants = []string{g.ID}
+			a.entered = func() {
+				statement := policy.SignedGrant{Grant: g, Signature: ed25519.Sign(key, policy.GrantMessage(g.Digest()))}
+				w.Enter(chain.Entry{Kind: chain.Grant, Actor: patient, Patient: patient, Statement: statement.Encode()})
+			}
 		}},
 		"another patient's envelope under this patient's entry": {records.RefusedBad, func(t *testing.T, w *ward, a *attempt) {
 			*a = *w.attempt(t, w.doctor, w.foreign)
@@ -373,6 +434,52 @@ func TestCustodianRefuses(t *testing.T) {
 				t.Errorf("refused for %q, want %q", got.Refusal, tc.want)
 			}
 		})
+	}
+}
+
+// sealedUnder seals the envelope's attributes and a secret of its own under the
+// bent label, as the sealer does it.
+func (w *ward) sealedUnder(t testing.TB, e *records.Envelope, bend func(*records.Label)) *records.Envelope {
+	t.Helper()
+	bent := *e
+	bend(&bent.Label)
+	var root [32]byte
+	rand.Read(root[:])
+	item, leaf := bent.Item(), bent.Leaves[0]
+	ciphertext, err := w.Committee.Encrypt(root, item.LeafLabel(&leaf))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf.Ciphertext = ciphertext[:]
+	bent.Leaves = []records.Leaf{leaf}
+	return &bent
+}
+
+// An honest gateway's entry passes, whichever of the grants that ran it names.
+func TestEntriesThatTellTheTruthAreAnswered(t *testing.T) {
+	w := newWard(t, still())
+	second := w.GrantTo(doctor, patient, time.Hour)
+	for name, alter := range map[string]func(a *attempt){
+		"no grants named":      func(*attempt) {},
+		"one of two":           func(a *attempt) { a.entry.Grants = []string{w.grant.ID} },
+		"the other":            func(a *attempt) { a.entry.Grants = []string{second.ID} },
+		"both":                 func(a *attempt) { a.entry.Grants = []string{w.grant.ID, second.ID} },
+		"scopes and context":   func(a *attempt) { a.request.Context, a.entry.Context = patient, patient },
+		"a record sealed anew": func(a *attempt) { *a = *w.attempt(t, w.doctor, w.sealedUnder(t, w.envelope, func(*records.Label) {})) },
+		"a grant withdrawn then": func(a *attempt) {
+			gone := w.GrantTo(nurse, patient, time.Hour)
+			a.entry.Grants = []string{gone.ID}
+			a.entered = func() {
+				w.Clock.Move(time.Second)
+				w.Withdraw(gone)
+			}
+		},
+	} {
+		a := w.attempt(t, w.doctor, w.envelope)
+		alter(a)
+		if got := w.ask(t, w.release(t, a)).Releases[0]; got.Refusal != "" || got.Box == nil {
+			t.Errorf("%s: refused for %q", name, got.Refusal)
+		}
 	}
 }
 

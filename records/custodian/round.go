@@ -23,7 +23,7 @@ import (
 //
 // An error means that the round as a whole is not answered: the log forked, its
 // records are not what they should be, or the copy cannot be kept. Being behind
-// is no error; the answer says how far it got.
+// is no error, nor are entries from the future; the answer says how far it got.
 func (c *Custodian) Round(ctx context.Context, r *records.Round) (*records.Answer, error) {
 	started := time.Now()
 	answer, err := c.round(ctx, r)
@@ -42,15 +42,22 @@ func (c *Custodian) round(ctx context.Context, r *records.Round) (*records.Answe
 	}
 	err := c.replica.Extend(ctx, r.Keys, r.KeysFrom, r.Batch)
 	_, gap := errors.AsType[*chain.GapError](err)
-	if err != nil && !gap {
+	future, ahead := errors.AsType[*chain.FutureError](err)
+	if err != nil && !gap && !ahead {
 		return nil, fmt.Errorf("follow the log: %w", err)
 	}
 	answer := &records.Answer{Custodian: c.index, Releases: make([]records.ReleaseAnswer, len(r.Releases))}
-	if gap {
+	switch {
+	case gap:
 		for i := range answer.Releases {
 			answer.Releases[i].Refusal = records.RefusedBehind
 		}
-	} else {
+	case ahead:
+		c.log.WarnContext(ctx, "entries from the future not taken over", slog.Any("error", future))
+		for i := range r.Releases {
+			c.refuse(ctx, &r.Releases[i], &answer.Releases[i], records.RefusedClock)
+		}
+	default:
 		if answer.Cosignature, err = chain.Cosign(r.Batch.Checkpoint, c.cosigner); err != nil {
 			return nil, err
 		}
@@ -115,24 +122,29 @@ func (c *Custodian) answer(ctx context.Context, r *records.Round, answer *record
 // verified drops the releases with a ciphertext that was not honestly made for
 // its label: releasing on those would answer for ciphertexts derived from others.
 func (c *Custodian) verified(ctx context.Context, r *records.Round, answer *records.Answer, passed []*granted) []*granted {
-	for len(passed) > 0 {
-		ciphertexts := lo.FlatMap(passed, func(g *granted, _ int) []threshold.Ciphertext { return g.ciphertexts })
-		labels := lo.FlatMap(passed, func(g *granted, _ int) [][]byte { return g.labels })
-		err := c.committee.Verify(ciphertexts, labels)
-		if err == nil {
-			return passed
-		}
-		bad := 0 // an error that names no item is blamed on the first, so that this ends
-		if invalid, ok := errors.AsType[*threshold.InvalidError](err); ok {
-			for item := invalid.Item; bad < len(passed)-1 && item >= len(passed[bad].ciphertexts); bad++ {
-				item -= len(passed[bad].ciphertexts)
-			}
-		}
-		at := passed[bad].at
-		c.refuse(ctx, &r.Releases[at], &answer.Releases[at], records.RefusedBad)
-		passed = append(passed[:bad:bad], passed[bad+1:]...)
+	if len(passed) == 0 {
+		return nil
 	}
-	return nil
+	ciphertexts := lo.FlatMap(passed, func(g *granted, _ int) []threshold.Ciphertext { return g.ciphertexts })
+	labels := lo.FlatMap(passed, func(g *granted, _ int) [][]byte { return g.labels })
+	if c.verify(ciphertexts, labels) == nil {
+		return passed
+	}
+	// All again, but each once and by itself: to drop one and try the others
+	// together would cost a round of bad releases the square of their number.
+	return lo.Filter(passed, func(g *granted, _ int) bool {
+		err := c.verify(g.ciphertexts, g.labels)
+		if err != nil {
+			c.refuse(ctx, &r.Releases[g.at], &answer.Releases[g.at], records.RefusedBad)
+		}
+		return err == nil
+	})
+}
+
+// verify checks ciphertexts in one batch, and counts them.
+func (c *Custodian) verify(ciphertexts []threshold.Ciphertext, labels [][]byte) error {
+	c.metrics.verified.Add(float64(len(ciphertexts)))
+	return c.committee.Verify(ciphertexts, labels)
 }
 
 // boxed makes the box of each release, and drops those whose reader key is none:

@@ -92,6 +92,9 @@ type Index struct {
 	write *sql.DB // one connection: SQLite has one writer
 	key   Key
 	fresh bool
+
+	writing writing // prepared for write
+	reading reading // prepared for read
 }
 
 // Open opens or makes an index. A file that is not a sound database is renamed
@@ -186,6 +189,9 @@ func open(ctx context.Context, c Config) (_ *Index, err error) {
 		return nil, err
 	}
 	x.read.SetMaxOpenConns(8)
+	if err := x.writing.prepare(ctx, x.write); err != nil {
+		return nil, err
+	}
 	return x, nil
 }
 
@@ -207,7 +213,7 @@ func (x *Index) checkKey(ctx context.Context) error {
 
 // Close releases the file.
 func (x *Index) Close() error {
-	errs := []error{x.write.Close()}
+	errs := []error{x.writing.close(), x.reading.close(), x.write.Close()}
 	if x.read != nil {
 		errs = append(errs, x.read.Close())
 	}

@@ -65,26 +65,25 @@ func (x *Index) put(ctx context.Context, tx *sql.Tx, e Entry) error {
 		return errors.New("a row needs type, id and revision")
 	}
 	var newest sql.NullInt64
-	if err := tx.QueryRowContext(ctx, `SELECT max(revision) FROM records WHERE type = ? AND id = ?`, r.Type, r.ID).Scan(&newest); err != nil {
+	if err := tx.StmtContext(ctx, x.writing.newest).QueryRowContext(ctx, r.Type, r.ID).Scan(&newest); err != nil {
 		return err
 	}
 	current := !newest.Valid || uint64(newest.Int64) <= r.Revision
 	if current {
-		if _, err := tx.ExecContext(ctx, `UPDATE records SET current = 0 WHERE type = ? AND id = ? AND current = 1`, r.Type, r.ID); err != nil {
+		if _, err := tx.StmtContext(ctx, x.writing.demote).ExecContext(ctx, r.Type, r.ID); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM tokens WHERE type = ? AND id = ?`, r.Type, r.ID); err != nil {
+		if _, err := tx.StmtContext(ctx, x.writing.forget).ExecContext(ctx, r.Type, r.ID); err != nil {
 			return err
 		}
 		for _, t := range lo.UniqBy(e.Terms, func(t Term) Token { return x.key.term(t) }) {
 			token := x.key.term(t)
-			if _, err := tx.ExecContext(ctx, `INSERT INTO tokens (token, type, id) VALUES (?, ?, ?)`, token[:], r.Type, r.ID); err != nil {
+			if _, err := tx.StmtContext(ctx, x.writing.find).ExecContext(ctx, token[:], r.Type, r.ID); err != nil {
 				return err
 			}
 		}
 	}
-	_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO records
-		(type, id, revision, patient, upstream, digest, attributes, entry, updated, deleted, current) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	_, err := tx.StmtContext(ctx, x.writing.put).ExecContext(ctx,
 		r.Type, r.ID, int64(r.Revision), r.Patient, r.Upstream, r.Digest[:], lo.Ternary(r.Attributes == nil, []byte{}, r.Attributes),
 		int64(r.Entry), r.Updated.UnixMilli(), r.Deleted, current)
 	return err
@@ -172,8 +171,7 @@ func (x *Index) Marker(ctx context.Context) (uint64, error) {
 
 // SetMarker moves the marker forward; backward it does nothing.
 func (x *Index) SetMarker(ctx context.Context, index uint64) error {
-	_, err := x.write.ExecContext(ctx, `INSERT INTO meta (name, value) VALUES ('marker', ?)
-		ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)`, binary.BigEndian.AppendUint64(nil, index))
+	_, err := x.writing.mark.ExecContext(ctx, binary.BigEndian.AppendUint64(nil, index))
 	if err != nil {
 		return fmt.Errorf("index: marker: %w", err)
 	}
@@ -192,7 +190,7 @@ func (x *Index) one(ctx context.Context, query string, args ...any) (Row, error)
 }
 
 func (x *Index) all(ctx context.Context, query string, args ...any) ([]Row, error) {
-	rows, err := x.read.QueryContext(ctx, query, args...)
+	rows, err := x.reading.query(ctx, x.read, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}

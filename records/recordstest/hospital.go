@@ -47,6 +47,15 @@ type Options struct {
 	Trust   func(*policy.Trust)         // edits the trust before anybody has it
 	Quorum  func(*records.QuorumConfig) // edits the quorum's configuration
 	Log     func(*chain.Config)         // edits the log's configuration
+	LogKey  *LogKey                     // of the log; a new one if nil
+
+	Custodian func(*custodian.Config) // edits each custodian's configuration
+}
+
+// LogKey signs a log. Whoever has another hospital's can fork its log.
+type LogKey struct {
+	Signer note.Signer
+	Vkey   string
 }
 
 // Hospital is a whole installation but for the gateway and the store.
@@ -58,7 +67,8 @@ type Hospital struct {
 	Engine     *policy.Engine
 	State      *policy.State // what the log's entries define
 	Log        *chain.Log
-	Verifier   note.Verifier // the log's key
+	LogKey     *LogKey
+	Verifier   note.Verifier // of the log's key
 	Committee  *threshold.Committee
 	Attributes *records.AttributeKey
 	Sealer     *records.Sealer
@@ -106,14 +116,17 @@ func New(t testing.TB, o Options) *Hospital {
 func (h *Hospital) openLog(ctx context.Context, o Options, cosigners []string) {
 	h.T.Helper()
 	origin := Tenant + "/log"
-	skey, vkey, err := note.GenerateKey(rand.Reader, origin)
-	check(h.T, err)
-	h.Verifier = must(note.NewVerifier(vkey))(h.T)
-	signer := must(note.NewSigner(skey))(h.T)
+	h.LogKey = o.LogKey
+	if h.LogKey == nil {
+		skey, vkey, err := note.GenerateKey(rand.Reader, origin)
+		check(h.T, err)
+		h.LogKey = &LogKey{Signer: must(note.NewSigner(skey))(h.T), Vkey: vkey}
+	}
+	h.Verifier = must(note.NewVerifier(h.LogKey.Vkey))(h.T)
 	h.State = policy.NewState(h.Trust)
 	store := h.store("log", o)
 	config := chain.Config{
-		Store: store, Signer: signer, Origin: origin, Key: vkey, Cosigners: cosigners, Now: h.Clock.Now,
+		Store: store, Signer: h.LogKey.Signer, Origin: origin, Key: h.LogKey.Vkey, Cosigners: cosigners, Now: h.Clock.Now,
 		Genesis: chain.Entry{Kind: chain.Key},
 		Apply:   func(index uint64, body *chain.Body) { _ = h.State.Apply(body.Event(index)) }, // refused ones are on the log all the same
 	}
@@ -150,10 +163,14 @@ func (h *Hospital) newCustodian(index int, share *threshold.Share, o Options) st
 		vkey: must(custodian.VerifierKey(custodian.Name(index), signer))(h.T),
 	}
 	c.config = func() custodian.Config {
-		return custodian.Config{
+		config := custodian.Config{
 			Index: index, Committee: h.Committee, Share: share, Trust: h.Trust, AttributeKey: h.Attributes,
 			LogVerifier: h.Verifier, Store: c.store, Signer: signer, Engine: h.Engine, Now: c.Clock.Now,
 		}
+		if o.Custodian != nil {
+			o.Custodian(&config)
+		}
+		return config
 	}
 	c.store = h.store(fmt.Sprintf("custodian-%d", index), o)
 	h.Custodians = append(h.Custodians, c)

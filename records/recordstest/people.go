@@ -24,8 +24,12 @@ type Issuer struct {
 	key   *ecdsa.PrivateKey
 }
 
-// Audience is whom ID tokens are for.
-const Audience = "wardkey"
+// Audience is whom ID tokens are for, and EnrolAudience whom those that enrol
+// keys are for.
+const (
+	Audience      = "wardkey"
+	EnrolAudience = "wardkey-enrol"
+)
 
 // The hospital's registered clients.
 const (
@@ -41,7 +45,7 @@ func (h *Hospital) trust(o Options) {
 	h.Trust = &policy.Trust{
 		Tenant: Tenant,
 		Issuers: []policy.Issuer{{
-			Issuer: h.Issuer.URL, Audiences: []string{Audience}, Algorithms: []string{"ES256"},
+			Issuer: h.Issuer.URL, Audiences: []string{Audience}, EnrolAudiences: []string{EnrolAudience}, Algorithms: []string{"ES256"},
 			Keys:  policy.NewJWKS(jose.JSONWebKey{Key: key.Public(), KeyID: "1", Algorithm: "ES256", Use: "sig"}),
 			Roles: map[string]string{"doctor": "doctor", "nurse": "nurse", "pharmacist": "pharmacist", "researcher": "researcher", "auditor": "auditor", "admin": "admin", "records": "records"},
 		}},
@@ -72,9 +76,20 @@ func (h *Hospital) signer(into *ed25519.PrivateKey) ed25519.PublicKey {
 // IDToken signs an ID token about a person ("Practitioner/d1", "Patient/p1").
 func (i *Issuer) IDToken(t testing.TB, person, nonce string, roles ...string) string {
 	t.Helper()
+	return i.token(t, Audience, person, nonce, roles)
+}
+
+// EnrolToken signs an ID token that makes a key a person's.
+func (i *Issuer) EnrolToken(t testing.TB, person string, key []byte, roles ...string) string {
+	t.Helper()
+	return i.token(t, EnrolAudience, person, policy.EnrolNonce(key), roles)
+}
+
+func (i *Issuer) token(t testing.TB, audience, person, nonce string, roles []string) string {
+	t.Helper()
 	now := i.clock.Now()
 	claims := must(json.Marshal(map[string]any{
-		"iss": i.URL, "aud": Audience, "sub": person, "fhirUser": person, "roles": roles, "nonce": nonce,
+		"iss": i.URL, "aud": audience, "sub": person, "fhirUser": person, "roles": roles, "nonce": nonce,
 		"iat": now.Unix(), "exp": now.Add(10 * time.Minute).Unix(),
 	}))(t)
 	signer := must(jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: i.key}, (&jose.SignerOptions{}).WithHeader("kid", "1")))(t)
@@ -91,10 +106,16 @@ func (h *Hospital) SignIn(person string, roles ...string) policy.Subject {
 	}
 	end := h.Clock.Now().Add(30 * time.Minute).UnixMilli()
 	session := NewSession()
+	nonce := policy.SessionNonce(session, client, end)
 	statement := policy.SignIn{
 		Session: session, Client: client, End: end, Form: policy.FormIDToken,
-		Token: h.Issuer.IDToken(h.T, person, policy.SessionNonce(session, client, end), roles...),
+		Token: h.Issuer.IDToken(h.T, person, nonce, roles...),
 	}
+	h.mu.Lock()
+	if key := h.keys[person]; key != nil {
+		statement.Signature = ed25519.Sign(key, policy.SignInMessage(nonce))
+	}
+	h.mu.Unlock()
 	index := h.Enter(chain.Entry{Kind: chain.SignIn, Actor: person, Client: client, Session: session, Statement: statement.Encode()})
 	subject, ok := h.State.Session(index)
 	if !ok {
@@ -131,7 +152,7 @@ func (h *Hospital) Enrol(person string) ed25519.PrivateKey {
 	h.T.Helper()
 	var key ed25519.PrivateKey
 	public := h.signer(&key)
-	statement := policy.Enrolment{Person: person, Key: public, Token: h.Issuer.IDToken(h.T, person, policy.EnrolNonce(public), "doctor")}
+	statement := policy.Enrolment{Person: person, Key: public, Token: h.Issuer.EnrolToken(h.T, person, public, "doctor")}
 	h.Enter(chain.Entry{Kind: chain.Enrol, Actor: person, Patient: patientOf(person), Statement: statement.Encode()})
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -174,7 +195,8 @@ func (h *Hospital) GrantTo(practitioner, patient string, lasts time.Duration) po
 // returns the index.
 func (h *Hospital) Withdraw(g policy.Grant) uint64 {
 	h.T.Helper()
-	statement := policy.Withdrawal{Grant: g.ID, Signature: ed25519.Sign(h.Key(g.Patient), policy.WithdrawMessage(g.Digest()))}
+	digest := g.Digest()
+	statement := policy.Withdrawal{Grant: g.ID, Patient: g.Patient, Digest: digest[:], Signature: ed25519.Sign(h.Key(g.Patient), policy.WithdrawMessage(digest))}
 	return h.Enter(chain.Entry{Kind: chain.Withdraw, Actor: g.Patient, Patient: g.Patient, Statement: statement.Encode()})
 }
 

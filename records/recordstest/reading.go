@@ -42,12 +42,16 @@ func (h *Hospital) Scopes(s policy.Subject) []string {
 // test alters either before it goes on with [Hospital.OpenAs].
 func (h *Hospital) Ask(s policy.Subject, purpose string, envelopes ...*records.Envelope) (*records.Opening, chain.Entry) {
 	h.T.Helper()
-	o := must(h.Quorum.Prepare(records.Asking{SignIn: s.SignIn, Action: policy.Read, Purpose: purpose, Scopes: h.Scopes(s)}, envelopes))(h.T)
-	digest := h.Engine.Digest()
+	scopes := h.Scopes(s)
+	o := must(h.Quorum.Prepare(records.Asking{SignIn: s.SignIn, Action: policy.Read, Purpose: purpose, Scopes: scopes}, envelopes))(h.T)
+	digest, reason := h.Engine.Digest(), policy.Permitted
+	if s.ID == envelopes[0].Label.Compartment {
+		reason = policy.PermittedOwn
+	}
 	return o, chain.Entry{
 		Kind: chain.Access, Actor: s.ID, Role: strings.Join(s.Roles, " "), SignIn: s.SignIn, Session: s.Session, Client: s.Client,
-		Patient: envelopes[0].Label.Compartment, Action: policy.Read, Purpose: purpose,
-		Decision: "permit", Reason: string(policy.Permitted), Policy: digest[:],
+		Patient: envelopes[0].Label.Compartment, Action: policy.Read, Purpose: purpose, Scopes: scopes,
+		Decision: "permit", Reason: string(reason), Policy: digest[:],
 		Resources: o.Resources(), Request: o.Hash(),
 	}
 }

@@ -28,6 +28,11 @@ func (s *Share) release(cts []Ciphertext, context, entropy []byte) ([]Partial, P
 		return nil, Proof{}, err
 	}
 	shares := lo.Map(us, func(u *point, _ int) *point { return ristretto{}.Mul(s.secret, u) })
+	defer func() { // k of one of them open its record
+		for _, share := range shares {
+			share.wipe()
+		}
+	}()
 	partials := lo.Map(shares, func(p *point, _ int) Partial { return Partial(p.bytes()) })
 
 	domain := newDomain(s.suite, s.committee)

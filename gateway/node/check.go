@@ -3,11 +3,9 @@ package node
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/samber/lo"
 
 	"github.com/wardkey/wardkey/fhir/client"
@@ -15,48 +13,99 @@ import (
 
 // A Plan is what a configuration would run.
 type Plan struct {
-	Role  string   // gateway or custodian; "" when the file does not say
-	Would []string // what starting would do, in words
+	Role     string    // gateway or custodian; "" when the file does not say
+	Would    []string  // what starting would do, in words
+	Warnings []Problem // what is no mistake, and worth a second look
 }
 
 // Check reads a configuration of any role and everything that it names, and
-// starts nothing. Mistakes in the file come as a [*ConfigError]; what is wrong
-// with the files and keys it names as other errors.
+// starts nothing. Mistakes in the file, in the trust file and in the labelling
+// come as a [*ConfigError]; what is wrong with the other files and keys it names
+// as other errors.
 func Check(ctx context.Context, path string) (Plan, error) {
-	data, err := os.ReadFile(path)
+	data, err := readConfig(path)
 	if err != nil {
-		return Plan{}, fmt.Errorf("read configuration: %w", err)
+		return Plan{}, err
 	}
-	var peek struct {
-		Role string `yaml:"role"`
+	role, err := roleOf(path, data)
+	if err != nil {
+		return Plan{}, err
 	}
-	// Only the role is wanted yet; whatever else is wrong is found below.
-	if err := yaml.Unmarshal(data, &peek); err != nil {
-		peek.Role = ""
+	if role == roleGateway {
+		return checkGateway(ctx, path, data)
 	}
-	switch peek.Role {
-	case roleCustodian:
-		c, err := LoadCustodian(path)
-		if err != nil {
-			return Plan{Role: roleCustodian}, err
+	plan := Plan{Role: role}
+	c, err := LoadCustodian(path)
+	if err != nil {
+		return plan, err
+	}
+	p, err := c.plan(ctx)
+	if err != nil {
+		return plan, err
+	}
+	p.share.Destroy()
+	plan.Would = p.describe()
+	return plan, nil
+}
+
+func checkGateway(ctx context.Context, path string, data []byte) (Plan, error) {
+	plan := Plan{Role: roleGateway}
+	c, err := LoadGateway(path)
+	if err != nil {
+		return plan, err
+	}
+	if plan.Warnings, err = c.checkPeers(path, data); err != nil {
+		return plan, err
+	}
+	p, err := c.plan(ctx)
+	if err != nil {
+		return plan, err
+	}
+	plan.Would = p.describe()
+	return plan, nil
+}
+
+// checkPeers compares the custodians that a gateway's file names with the
+// committee. Too few to open anything, or one whom the committee does not have,
+// is an error; fewer than the committee has, a warning: it runs, with less to
+// spare than whoever dealt the shares had in mind.
+func (c *GatewayConfig) checkPeers(path string, data []byte) ([]Problem, error) {
+	committee, err := readCommittee(under(c.folder, c.Committee))
+	if err != nil {
+		return nil, err
+	}
+	d := decode(path, data, &GatewayConfig{})
+	for i, p := range c.Peers {
+		if p.Index > committee.N {
+			d.problem(fmt.Sprintf("custodians[%d].index", i), "is %d, and the committee has %d custodians", p.Index, committee.N)
 		}
-		p, err := c.plan(ctx)
-		if err != nil {
-			return Plan{Role: roleCustodian}, err
-		}
-		p.share.Destroy()
-		return Plan{Role: roleCustodian, Would: p.describe()}, nil
+	}
+	if n := len(c.Peers); n < committee.K {
+		d.problem("custodians", "names %d of the committee's %d, and %d are needed to open anything", n, committee.N, committee.K)
+	} else if err := d.err(); err == nil && n < committee.N {
+		d.problem("custodians", "names %d of the committee's %d: with %d out of reach nothing opens", n, committee.N, n-committee.K+1)
+		return d.problems, nil
+	}
+	return nil, d.err()
+}
+
+// roleOf says of which role a configuration is.
+func roleOf(path string, data []byte) (string, error) {
+	c := &GatewayConfig{}
+	d := decode(path, data, c)
+	if !d.legible() {
+		return "", d.err()
+	}
+	d.problems = nil // what a gateway does not know may be a custodian's
+	switch c.Role {
+	case roleGateway, roleCustodian:
+		return c.Role, nil
+	case "":
+		d.problem("role", "is missing; roles are %s and %s", roleGateway, roleCustodian)
 	default:
-		c, err := LoadGateway(path)
-		if err != nil {
-			return Plan{Role: peek.Role}, err
-		}
-		p, err := c.plan(ctx)
-		if err != nil {
-			return Plan{Role: roleGateway}, err
-		}
-		return Plan{Role: roleGateway, Would: p.describe()}, nil
+		d.problem("role", "is %q; roles are %s and %s", c.Role, roleGateway, roleCustodian)
 	}
+	return "", d.err()
 }
 
 // An UpstreamReport is what a FHIR server says of itself.

@@ -143,20 +143,30 @@ func LoadCustodian(path string) (*CustodianConfig, error) {
 // maxConfig bounds a configuration file, in bytes.
 const maxConfig = 1 << 20
 
-// load reads a file of the role that c is of, and notes its folder.
-func load(path string, c interface{ check(*document) }, folder *string) error {
+func readConfig(path string) ([]byte, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("read configuration: %w", err)
+		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	if len(data) > maxConfig {
-		return fmt.Errorf("configuration %s has %d bytes, at most %d", path, len(data), maxConfig)
+		return nil, fmt.Errorf("configuration %s has %d bytes, at most %d", path, len(data), maxConfig)
+	}
+	return data, nil
+}
+
+// load reads a file of the role that c is of, and notes its folder.
+func load(path string, c interface{ check(*document) }, folder *string) error {
+	data, err := readConfig(path)
+	if err != nil {
+		return err
 	}
 	if *folder, err = filepath.Abs(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("folder of configuration: %w", err)
 	}
 	d := decode(path, data, c)
-	c.check(d)
+	if d.legible() {
+		c.check(d)
+	}
 	return d.err()
 }
 

@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/samber/lo"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/wardkey/wardkey/chain"
 	"github.com/wardkey/wardkey/chain/disk"
@@ -50,7 +52,8 @@ type Gateway struct {
 	Quorum   *records.Quorum
 	Upstream *client.Client
 
-	ends stack
+	history *history
+	ends    stack
 }
 
 // A stack ends what was begun, last first.
@@ -261,24 +264,33 @@ func (g *Gateway) openLog(ctx context.Context, p *gatewayPlan, log *slog.Logger,
 }
 
 // openQuorum makes the clients of the custodians, compares histories with them,
-// and starts to keep them following the log.
+// and starts to keep them following the log. A custodian that knows another
+// history prevents the start; too few that answer hold requests back until they do.
 func (g *Gateway) openQuorum(ctx context.Context, p *gatewayPlan, log *slog.Logger, metrics prometheus.Registerer) error {
-	var custodians []records.Custodian
-	for _, peer := range p.config.Peers {
+	g.history = newHistory(g.Log, p.committee, log)
+	clients := make([]*custodian.Client, len(p.config.Peers))
+	together, asking := errgroup.WithContext(ctx)
+	for i, peer := range p.config.Peers {
 		remote, err := p.custodian(peer)
 		if err != nil {
 			return err
 		}
-		if err := g.compare(ctx, remote, log); err != nil {
-			return fmt.Errorf("custodian %d: %w", peer.Index, err)
-		}
-		custodians = append(custodians, remote)
+		clients[i] = remote
+		together.Go(func() error { return g.history.compare(asking, remote) })
 	}
+	if err := together.Wait(); err != nil {
+		return err
+	}
+	comparing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { g.history.run(comparing, clients) })
+	g.ends.push(func(context.Context) error { stop(); running.Wait(); return nil })
 	var err error
 	g.Quorum, err = records.NewQuorum(records.QuorumConfig{
-		Committee: p.committee, Custodians: custodians, Source: g.Log,
-		Keys:    lo.SliceToMap(p.config.Peers, func(peer PeerConfig) (int, string) { return peer.Index, peer.Key }),
-		Timeout: p.config.Timeout, Log: log, Metrics: metrics,
+		Committee: p.committee, Source: g.Log,
+		Custodians: lo.Map(clients, func(c *custodian.Client, _ int) records.Custodian { return &watched{Client: c, history: g.history} }),
+		Keys:       lo.SliceToMap(p.config.Peers, func(peer PeerConfig) (int, string) { return peer.Index, peer.Key }),
+		Timeout:    p.config.Timeout, Log: log, Metrics: metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("quorum: %w", err)
@@ -303,29 +315,6 @@ func (p *gatewayPlan) custodian(peer PeerConfig) (*custodian.Client, error) {
 		return nil, fmt.Errorf("custodian %d: %w", peer.Index, err)
 	}
 	return remote, nil
-}
-
-// compare refuses to go on with a log that a custodian knows to be longer, or
-// other, than it is: it was restored from a backup, and a second history must
-// not begin. A custodian that does not answer has no say; should it be the one
-// that is ahead, it will refuse every round.
-func (g *Gateway) compare(ctx context.Context, remote *custodian.Client, log *slog.Logger) error {
-	asking, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	status, err := remote.Status(asking)
-	if err != nil {
-		log.Warn("custodian does not answer", slog.Int("custodian", remote.Index()), slog.Any("error", err))
-		return nil
-	}
-	if status.Checkpoint == "" {
-		return nil
-	}
-	err = g.Log.Compare(ctx, []byte(status.Checkpoint))
-	if rollback, ok := errors.AsType[*chain.RollbackError](err); ok {
-		return fmt.Errorf("this log was restored from a backup that is too old; bring back entries %d to %d before it goes on: %w",
-			rollback.Have, rollback.Seen-1, err)
-	}
-	return err
 }
 
 // openUpstream makes the client of the store, after starting the store itself
@@ -367,13 +356,14 @@ func (g *Gateway) build(p *gatewayPlan, blind *index.Index, log *slog.Logger, me
 	if err != nil {
 		return nil, fmt.Errorf("sealer: %w", err)
 	}
-	sessions, err := smart.New(smart.Config{Trust: p.trust, State: g.State, Log: g.Log, Quorum: g.Quorum, Logger: log})
+	held := heldLog{Log: g.Log, history: g.history}
+	sessions, err := smart.New(smart.Config{Trust: p.trust, State: g.State, Log: held, Quorum: g.Quorum, Logger: log})
 	if err != nil {
 		return nil, fmt.Errorf("sessions: %w", err)
 	}
 	way, err := gateway.New(gateway.Config{
 		Base:     strings.TrimSuffix(p.config.Base, "/") + "/fhir",
-		Upstream: g.Upstream, Chain: g.Log, State: g.State, Engine: g.Engine, Quorum: g.Quorum,
+		Upstream: g.Upstream, Chain: held, Hold: g.history.hold, State: g.State, Engine: g.Engine, Quorum: g.Quorum,
 		Sealer: sealer, Attributes: p.attribute, Index: blind, Sessions: sessions, Trust: p.trust,
 		Labelling: p.labelling, Modes: p.modes, Tiles: remote.NewHandler(g.Log), Log: log, Metrics: metrics,
 	})
@@ -423,11 +413,13 @@ func beside(main, extra http.Handler) http.Handler {
 
 // applier feeds the log's entries to the state. An entry whose statement is not
 // valid has no effect, here as at every custodian; that it is there is worth a
-// line.
+// line, of bounded length.
 func applier(state *policy.State, log *slog.Logger) func(uint64, *chain.Body) {
 	return func(index uint64, b *chain.Body) {
 		if err := state.Apply(b.Event(index)); err != nil {
-			log.Warn("entry without effect", slog.Uint64("index", index), slog.String("kind", string(b.Kind)), slog.Any("error", err))
+			text := err.Error()
+			text = strings.ToValidUTF8(text[:min(len(text), 400)], "")
+			log.Warn("entry without effect", slog.Uint64("index", index), slog.String("kind", string(b.Kind)), slog.String("error", text))
 		}
 	}
 }

@@ -22,7 +22,7 @@ func readTrust(file, tenant string) (*policy.Trust, error) {
 	}
 	trust, err := policy.ParseTrust(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, misread(file, err)
 	}
 	if trust.Tenant != tenant {
 		return nil, fmt.Errorf("%s is of tenant %q, not %q", file, trust.Tenant, tenant)
@@ -40,7 +40,7 @@ func readLabelling(folder, file string) (*policy.Labelling, error) {
 	}
 	l, err := policy.ParseLabelling(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, misread(under(folder, file), err)
 	}
 	return l, nil
 }

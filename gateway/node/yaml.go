@@ -70,15 +70,16 @@ func decode(file string, data []byte, dst any) *document {
 	case 1:
 		d.value("", bodies[0].Body, reflect.ValueOf(dst).Elem())
 	default:
-		d.add(bodies[1].Body.GetToken().Position, "", "a second document: one file holds one")
+		d.add(begin(bodies[1].Body), "", "a second document: one file holds one")
 	}
 	return d
 }
 
 // problem records a mistake at the setting called path, or at the nearest
-// setting around it that the file has. The first mistake of a setting is enough.
+// setting around it that the file has. The first mistake of a setting is enough:
+// of one that is no list or group, nothing can be said about what is in it.
 func (d *document) problem(path, format string, args ...any) {
-	if slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Path == path && path != "" }) {
+	if slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Path != "" && around(p.Path, path) }) {
 		return
 	}
 	near := path
@@ -86,6 +87,18 @@ func (d *document) problem(path, format string, args ...any) {
 		near = near[:max(strings.LastIndexAny(near, ".["), 0)]
 	}
 	d.add(d.where[near], path, fmt.Sprintf(format, args...))
+}
+
+// around reports whether outer is the setting inner, or one that it is within.
+func around(outer, inner string) bool {
+	rest, found := strings.CutPrefix(inner, outer)
+	return found && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// legible reports whether the file could be read as a group of settings at all.
+// Of one that could not, whatever else might be said would be false.
+func (d *document) legible() bool {
+	return !slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Path == "" })
 }
 
 // err returns all problems as one [*ConfigError], or nil.
@@ -116,6 +129,21 @@ func (d *document) syntax(err error) {
 		return
 	}
 	d.add(nil, "", err.Error())
+}
+
+// misread is what is wrong with a file that its own package reads, such as the
+// trust file: at a line where the YAML library knows it, else in that package's
+// words alone.
+func misread(file string, err error) error {
+	d := &document{file: file}
+	if e, ok := errors.AsType[yaml.Error](err); ok && e.GetToken() != nil {
+		d.syntax(e)
+		return d.err()
+	}
+	for _, line := range strings.Split(err.Error(), "\n") {
+		d.add(nil, "", line)
+	}
+	return d.err()
 }
 
 // value decodes one node; structs, lists and maps are walked here, so that one

@@ -3,6 +3,8 @@ package node
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -112,4 +114,83 @@ func FuzzDecode(f *testing.F) {
 			t.Error("a problem was lost")
 		}
 	})
+}
+
+func TestASyntaxErrorIsTheOnlyThingSaidAboutAFile(t *testing.T) {
+	for name, tc := range map[string]struct{ file, want string }{
+		"unclosed list":    {"role: gateway\ncustodians: [1\nlisten: x\n", "3:1: ',' or ']' must be specified"},
+		"a tab":            {"role: gateway\nlog:\n\tdir: x\n", "3:1: found character"},
+		"doubled key":      {"role: gateway\nrole: gateway\n", "2:1: mapping key \"role\" already defined"},
+		"unclosed quote":   {"role: 'gateway\ntenant: a\n", "1:7: could not find end"},
+		"stray line":       {"role: gateway\ntenant\nlisten: x\n", "2:1: non-map value"},
+		"second document":  {"role: gateway\n---\nrole: gateway\n", "3:1: a second document"},
+		"a list":           {"- role: gateway\n", "1:1: should be a group of settings"},
+		"nothing whatever": {"", " is empty"},
+	} {
+		path := filepath.Join(t.TempDir(), "f.yaml")
+		if err := os.WriteFile(path, []byte(tc.file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, gateway := LoadGateway(path)
+		_, custodian := LoadCustodian(path)
+		_, checked := Check(t.Context(), path)
+		for who, err := range map[string]error{"gateway": gateway, "custodian": custodian, "check": checked} {
+			config, ok := errors.AsType[*ConfigError](err)
+			if !ok || len(config.Problems) != 1 || !strings.HasPrefix(err.Error(), path+":"+tc.want) {
+				t.Errorf("%s, %s: %v", name, who, err)
+			}
+		}
+	}
+}
+
+func TestNothingIsSaidAboutWhatIsWithinASettingOfTheWrongKind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f.yaml")
+	if err := os.WriteFile(path, []byte("role: gateway\nlog: 5\ntls: [a]\nkeystore: here\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := LoadGateway(path)
+	for _, want := range []string{":2:6: log: should be", ":3:6: tls: should be", ":4:11: keystore: should be", ": tenant: is missing"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in\n%s", want, err)
+		}
+	}
+	for _, untrue := range []string{"log.dir", "tls.ca", "keystore: needs"} {
+		if strings.Contains(err.Error(), untrue) {
+			t.Errorf("%q is in\n%s", untrue, err)
+		}
+	}
+}
+
+func TestAFileOfNoRoleIsNotJudgedAsThatOfOne(t *testing.T) {
+	for file, want := range map[string]string{
+		"tenant: a\nrole: custodain\n": `:2:1: role: is "custodain"; roles are gateway and custodian`,
+		"tenant: a\n":                  `:1:1: role: is missing; roles are gateway and custodian`,
+	} {
+		path := filepath.Join(t.TempDir(), "f.yaml")
+		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Check(t.Context(), path); err == nil || err.Error() != path+want {
+			t.Errorf("%q: %v", file, err)
+		}
+	}
+}
+
+func TestAMistakeInTheTrustFileHasItsLineAndColumn(t *testing.T) {
+	for file, want := range map[string]string{
+		"tenant: a\nsingers: []\n":                                    `:2:1: unknown field "singers"`,
+		"tenant: a\nsigners:\n  - id: x\n    kynd: adt\n":             `:4:5: unknown field "kynd"`,
+		"tenant: a\nsigners: 5\n":                                     `:2:10: int was used where sequence is expected`,
+		"tenant: [\n":                                                 `:1:9: sequence end token ']' not found`,
+		"tenant: a\nsigners:\n  - id: x\n    kind: adt\n    key: '?'": `: trust: key: illegal base64`,
+	} {
+		path := filepath.Join(t.TempDir(), "trust.yaml")
+		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := readTrust(path, "a")
+		if config, ok := errors.AsType[*ConfigError](err); !ok || config.File != path || !strings.HasPrefix(err.Error(), path+want) {
+			t.Errorf("%q: %v", file, err)
+		}
+	}
 }

@@ -41,9 +41,11 @@ type checkReport struct {
 	Would    []string             `json:"would,omitempty"` // what starting it would do
 	Upstream *node.UpstreamReport `json:"upstream,omitempty"`
 	Findings []finding            `json:"findings"`
+	Warnings []finding            `json:"warnings,omitempty"` // no mistakes, and worth a second look
 }
 
 type finding struct {
+	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`
 	Column int    `json:"column,omitempty"`
 	Path   string `json:"path,omitempty"`
@@ -56,6 +58,7 @@ func check(ctx context.Context, w io.Writer, file, upstream string, asJSON bool)
 	if file != "" {
 		plan, err := node.Check(ctx, file)
 		report.Role, report.Would = plan.Role, plan.Would
+		report.Warnings = places(file, plan.Warnings)
 		failures = append(failures, err)
 	}
 	if upstream != "" {
@@ -79,11 +82,21 @@ func check(ctx context.Context, w io.Writer, file, upstream string, asJSON bool)
 
 func findings(err error) []finding {
 	if c, ok := errors.AsType[*node.ConfigError](err); ok {
-		return lo.Map(c.Problems, func(p node.Problem, _ int) finding {
-			return finding{Line: p.Line, Column: p.Column, Path: p.Path, Detail: p.Message}
-		})
+		return places(c.File, c.Problems)
 	}
 	return []finding{{Detail: err.Error()}}
+}
+
+func places(file string, problems []node.Problem) []finding {
+	return lo.Map(problems, func(p node.Problem, _ int) finding {
+		return finding{File: file, Line: p.Line, Column: p.Column, Path: p.Path, Detail: p.Message}
+	})
+}
+
+// String is the finding as compilers write it.
+func (f finding) String() string {
+	problem := node.Problem{Line: f.Line, Column: f.Column, Path: f.Path, Message: f.Detail}
+	return (&node.ConfigError{File: f.File, Problems: []node.Problem{problem}}).Error()
 }
 
 func printCheck(w io.Writer, report checkReport, failure error, asJSON bool) error {
@@ -99,6 +112,9 @@ func printCheck(w io.Writer, report checkReport, failure error, asJSON bool) err
 	}
 	if u := report.Upstream; u != nil {
 		fmt.Fprintf(&out, "upstream: %s, FHIR %s, %d resource types\n", u.Software, u.FHIRVersion, len(u.Types))
+	}
+	for _, w := range report.Warnings {
+		fmt.Fprintf(&out, "%s (a warning)\n", w)
 	}
 	if failure != nil {
 		fmt.Fprintln(&out, failure)

@@ -26,8 +26,11 @@ only those.`,
 		Args: exactly(1, "one log directory or evidence file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			report, err := verify(cmd.Context(), args[0], o)
-			if err != nil {
+			switch {
+			case err != nil && !asJSON:
 				return err
+			case err != nil:
+				report = unreadable(err)
 			}
 			if asJSON {
 				err = json.NewEncoder(cmd.OutOrStdout()).Encode(report)
@@ -47,6 +50,13 @@ only those.`,
 	cmd.Flags().StringArrayVar(&o.Witnesses, "witness", nil, "verifier `KEY` of a custodian that must have cosigned; may be repeated")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "the report as one JSON object")
 	return cmd
+}
+
+// codeUnreadable is the finding of a verification that could not begin.
+const codeUnreadable = "unreadable"
+
+func unreadable(err error) audit.Report {
+	return audit.Report{Proved: []string{}, Notes: []string{}, Findings: []audit.Finding{{Code: codeUnreadable, Detail: err.Error()}}}
 }
 
 func verify(ctx context.Context, path string, o audit.Options) (audit.Report, error) {

@@ -49,9 +49,16 @@ type Options struct {
 }
 
 // Run runs the demonstration until ctx is done, or once. It returns after
-// everything has been stopped.
+// everything has been stopped. With JSON, what fails outside the story has a
+// verdict too, on "start" or "run"; only what ctx broke off has none.
 func Run(ctx context.Context, o Options) (err error) {
 	o = o.quiet()
+	stage := "start"
+	defer func() {
+		if o.JSON && err != nil && !errors.Is(err, ErrFailed) && !errors.Is(err, context.Canceled) {
+			teller(o.Out, true)(Verdict{Step: stage, Detail: err.Error()})
+		}
+	}()
 	if o.Dir == "" {
 		if o.Dir, err = os.MkdirTemp("", "wardkey-demo-"); err != nil {
 			return fmt.Errorf("make a temporary directory: %w", err)
@@ -68,6 +75,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	stage = "run"
 	d := &demonstration{Options: o, human: lo.Ternary(o.JSON, o.Err, o.Out)}
 	err = d.run(ctx, h)
 	// Ctrl-C has ended ctx; closing takes the time it needs.
@@ -98,9 +106,11 @@ func (d *demonstration) run(ctx context.Context, h *Hospital) error {
 		return err
 	}
 	ok := play(ctx, steps, teller(d.Out, d.JSON))
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	caution(d.human)
+	switch {
 	case d.Once:
 		return lo.Ternary(ok, nil, ErrFailed)
 	case !ok:
@@ -140,6 +150,16 @@ func (d *demonstration) serve(ctx context.Context, h *Hospital) error {
 	<-ctx.Done()
 	say(d.human, "stopping\n")
 	return nil
+}
+
+// caution says what the demonstration is not. It cannot be said often enough:
+// everything looks as it would in a hospital.
+func caution(w io.Writer) {
+	say(w, `
+This is a demonstration and protects nothing real: it deals the committee's key
+itself, keeps all keys of everybody in one directory, and its identity provider
+asks for no password. Put no living person's record into it.
+`)
 }
 
 // invite prints where everything is and what to try.

@@ -58,6 +58,8 @@ type site struct {
 	issuer     net.Listener
 }
 
+const custodianFileGlob = "custodian-*.yaml"
+
 func custodianFile(i int) string { return fmt.Sprintf("custodian-%d.yaml", i) }
 
 // address finds a free port of this machine where addr leaves it open, or where

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -24,6 +23,7 @@ import (
 // gateway with the store, each on a listener of its own.
 type Hospital struct {
 	dir    string
+	lock   io.Closer // on the directory
 	pocket *pocket
 	site   *site
 
@@ -41,36 +41,51 @@ type Hospital struct {
 // Start opens the hospital of a directory, with everything in it serving and
 // nobody signed in. A directory that is not there or empty becomes a new
 // hospital, with everybody's keys enrolled and no records yet ([Hospital.Load]);
-// one that an earlier run made goes on where it stopped.
-func Start(ctx context.Context, o Options) (*Hospital, error) {
+// one that an earlier run made goes on where it stopped. A start that fails
+// leaves the files of the directory as they were, and one that is refused
+// because the directory is in use or not ours touches nothing in it.
+func Start(ctx context.Context, o Options) (_ *Hospital, err error) {
 	o = o.quiet()
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("directory %s: %w", o.Dir, err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make directory: %w", err)
-	}
-	again, err := used(dir)
+	lock, again, err := claim(dir)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lock.Close())
+		}
+	}()
 	addr, given := o.Addr, o.Addr != ""
 	if !given {
 		addr = DefaultAddr
 	}
+	var h *Hospital
 	if again {
-		return resume(ctx, dir, addr, given)
+		h, err = resume(ctx, dir, addr, given)
+	} else {
+		h, err = found(ctx, dir, addr, given, o.Patients)
 	}
-	h, err := found(ctx, dir, addr, given, o.Patients)
-	if err == nil && !given && h.site.gateway.Listen != DefaultAddr {
+	if err != nil {
+		return nil, err
+	}
+	h.lock = lock
+	if !again && !given && h.site.gateway.Listen != DefaultAddr {
 		say(o.Err, "%s is taken; the gateway is at %s (--addr chooses)\n", DefaultAddr, h.base())
 	}
-	return h, err
+	return h, nil
 }
 
 // found makes a new hospital.
-func found(ctx context.Context, dir, addr string, given bool, patients int) (*Hospital, error) {
+func found(ctx context.Context, dir, addr string, given bool, patients int) (_ *Hospital, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, unfound(dir))
+		}
+	}()
 	c, err := newCast(patients)
 	if err != nil {
 		return nil, err
@@ -95,17 +110,19 @@ func found(ctx context.Context, dir, addr string, given bool, patients int) (*Ho
 }
 
 // resume opens a hospital that has served before.
-func resume(ctx context.Context, dir, addr string, given bool) (*Hospital, error) {
-	if err := unserved(dir); err != nil {
-		return nil, err
-	}
-	p, err := readPocket(dir)
+func resume(ctx context.Context, dir, addr string, given bool) (_ *Hospital, err error) {
+	before, err := remember(dir)
 	if err != nil {
 		return nil, err
 	}
-	// Whoever waits for demo.json must not find the last one.
-	if err := os.Remove(filepath.Join(dir, documentFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove the old %s: %w", documentFile, err)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, before.restore())
+		}
+	}()
+	p, err := readPocket(dir)
+	if err != nil {
+		return nil, err
 	}
 	s, err := openSite(ctx, dir, addr, given, p)
 	if err != nil {
@@ -149,7 +166,51 @@ func open(ctx context.Context, s *site, p *pocket) (_ *Hospital, err error) {
 		return nil, fmt.Errorf("start gateway: %w", err)
 	}
 	clear(s.listeners) // the gateway has taken what the custodians left
+	if err := h.ready(ctx); err != nil {
+		return nil, err
+	}
 	return h, nil
+}
+
+// patience is how long a gateway has to become ready, on a busy machine.
+const patience = 30 * time.Second
+
+// ready waits until the gateway takes requests: it first holds its log against
+// the copies of the custodians, which may not have answered at once.
+func (h *Hospital) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		why, err := h.readiness(ctx)
+		if why == "" && err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("the gateway is not ready: %s: %w", why, ctx.Err()), err)
+		case <-again.C:
+		}
+	}
+}
+
+// readiness is why the gateway takes no requests; "" when it does.
+func (h *Hospital) readiness(ctx context.Context) (why string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.adminURL()+"/readyz", nil)
+	if err != nil {
+		return "", fmt.Errorf("ask for readiness: %w", err)
+	}
+	resp, err := h.outside.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("ask for readiness: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }() // read to its end
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	if err != nil || resp.StatusCode == http.StatusOK {
+		return "", err
+	}
+	return resp.Status + ", " + strings.TrimSpace(string(body)), nil
 }
 
 // Gateway is the running gateway: its parts are within reach of whoever runs it,
@@ -226,10 +287,11 @@ func (h *Hospital) stopCustodian(ctx context.Context, place int) error {
 	return running.Close(ctx)
 }
 
-// Close stops everything in the order in which requests go.
+// Close stops everything in the order in which requests go, after removing
+// demo.json: whoever finds one finds somebody who answers.
 func (h *Hospital) Close(ctx context.Context) error {
 	h.outside.CloseIdleConnections()
-	var errs []error
+	errs := []error{withdraw(h.dir)}
 	if h.gateway != nil {
 		errs = append(errs, h.gateway.Close(ctx))
 	}
@@ -241,6 +303,10 @@ func (h *Hospital) Close(ctx context.Context) error {
 		h.provided.Wait()
 	} else if h.site.issuer != nil {
 		errs = append(errs, h.site.issuer.Close())
+	}
+	if h.lock != nil {
+		errs = append(errs, h.lock.Close())
+		h.lock = nil
 	}
 	return errors.Join(errs...)
 }

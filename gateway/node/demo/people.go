@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/samber/lo"
@@ -46,8 +47,25 @@ const (
 	auditApp   = "demo-audit"
 	adminApp   = "demo-admin"
 
-	appRedirect = "http://localhost/demo/callback"
+	// enrolApp is what people's own devices are to the issuer when they enrol a
+	// key: its tokens sign nobody in, and those of the others enrol nothing.
+	enrolApp = "demo-enrol"
 )
+
+// The addresses codes are sent to. That of enrolments is of a device's own
+// scheme (RFC 8252 §7.1), where a gateway, on whatever port, reads nothing.
+const (
+	appRedirect   = "http://localhost/demo/callback"
+	enrolRedirect = "org.wardkey.demo:/enrolled"
+)
+
+// redirectOf is where the issuer sends the codes of an application to.
+func redirectOf(app string) string {
+	if app == enrolApp {
+		return enrolRedirect
+	}
+	return appRedirect
+}
 
 // A person is somebody of the demonstration. It is kept in the pocket.
 type person struct {
@@ -62,6 +80,9 @@ type person struct {
 func (p person) key() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(p.Seed) }
 
 func (p person) signs() bool { return len(p.Seed) > 0 }
+
+// proves tells who signs in with their key: patients who have one.
+func (p person) proves() bool { return p.signs() && strings.HasPrefix(p.Ref, "Patient/") }
 
 func (p person) id() string {
 	r, err := fhir.ParseRef(p.Ref, "")
@@ -169,8 +190,8 @@ func (p *pocket) issuer(address string) (idp.Config, error) {
 		People: lo.MapToSlice(p.People, func(_ string, x person) idp.Person {
 			return idp.Person{Login: x.Login, Name: x.Name, FHIRUser: x.Ref, Roles: x.Roles}
 		}),
-		Clients: lo.Map([]string{clinicApp, patientApp, auditApp, adminApp}, func(id string, _ int) idp.Client {
-			return idp.Client{ID: id, Redirects: []string{appRedirect}}
+		Clients: lo.Map([]string{clinicApp, patientApp, auditApp, adminApp, enrolApp}, func(id string, _ int) idp.Client {
+			return idp.Client{ID: id, Redirects: []string{redirectOf(id)}}
 		}),
 	}, nil
 }

@@ -56,9 +56,13 @@ func (r *Rogue) Steal(ctx context.Context, t Theft) (*fhir.Resource, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare %s: %w", t.Record, err)
 	}
+	// But for the permit the entry tells the truth: custodians compare the rest
+	// with the sign-in and the request, and a lie there would only be found sooner.
+	session, _ := g.State.Session(t.SignIn)
 	digest := g.Engine.Digest()
 	receipts, err := g.Log.Append(ctx, chain.Entry{
 		Kind: chain.Access, Actor: t.Actor, Role: t.Role, SignIn: t.SignIn, Patient: t.Patient,
+		Client: session.Client, Session: session.Session, Scopes: t.Scopes,
 		Action: policy.Read, Purpose: t.Purpose, Decision: "permit", Reason: string(policy.Permitted),
 		Policy: digest[:], Grants: t.Grants, Resources: opening.Resources(), Request: opening.Hash(),
 	})

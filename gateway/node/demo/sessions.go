@@ -56,7 +56,8 @@ type tokenAnswer struct {
 }
 
 // signIn opens a session: the gateway says which nonce binds it, the identity
-// provider signs that nonce, the gateway gives a token for the signature.
+// provider signs that nonce, and so do patients with their own key; the gateway
+// gives a token for the signatures.
 func (h *Hospital) signIn(ctx context.Context, c caller, p person) (string, error) {
 	var start struct {
 		Session string `json:"session"`
@@ -73,13 +74,17 @@ func (h *Hospital) signIn(ctx context.Context, c caller, p person) (string, erro
 	if err != nil {
 		return "", err
 	}
-	return h.exchange(ctx, c, url.Values{
+	form := url.Values{
 		"grant_type":         {"urn:ietf:params:oauth:grant-type:token-exchange"}, // RFC 8693
 		"client_id":          {p.App},
 		"session":            {start.Session},
 		"subject_token":      {idToken},
 		"subject_token_type": {"urn:ietf:params:oauth:token-type:id_token"},
-	})
+	}
+	if p.proves() {
+		form.Set("signature", base64url(ed25519.Sign(p.key(), policy.SignInMessage(start.Nonce))))
+	}
+	return h.exchange(ctx, c, form)
 }
 
 // signInLoader proves the loader by its own signature (RFC 7523).
@@ -123,8 +128,9 @@ func (h *Hospital) exchange(ctx context.Context, c caller, form url.Values) (str
 	return got.AccessToken, nil
 }
 
-// enrolAll registers the keys of everybody who signs, each by an ID token whose
-// nonce is bound to the key: the gateway could not have made it up.
+// enrolAll registers the keys of everybody who signs, each by an ID token that is
+// for enrolling alone and whose nonce is bound to the key: the gateway could
+// neither have made it up nor have asked for it as a sign-in.
 func (h *Hospital) enrolAll(ctx context.Context, c caller) error {
 	var all errgroup.Group
 	all.SetLimit(8)
@@ -147,7 +153,7 @@ func (h *Hospital) enrol(ctx context.Context, c caller, p person) error {
 	if !ok {
 		return errors.New("not an Ed25519 key")
 	}
-	token, err := h.browser().idToken(ctx, p.App, p.Login, policy.EnrolNonce(key))
+	token, err := h.browser().idToken(ctx, enrolApp, p.Login, policy.EnrolNonce(key))
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (b *browser) idToken(ctx context.Context, app, login, nonce string) (string
 	verifier, state := random(), random()
 	sum := sha256.Sum256([]byte(verifier))
 	asked := url.Values{
-		"response_type": {"code"}, "client_id": {app}, "redirect_uri": {appRedirect},
+		"response_type": {"code"}, "client_id": {app}, "redirect_uri": {redirectOf(app)},
 		"scope": {"openid fhirUser"}, "state": {state}, "nonce": {nonce}, "login_hint": {login},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
 	}
@@ -63,7 +63,7 @@ func (b *browser) idToken(ctx context.Context, app, login, nonce string) (string
 func (b *browser) redeem(ctx context.Context, app, login, code, verifier string) (string, error) {
 	form := url.Values{
 		"grant_type": {"authorization_code"}, "code": {code}, "client_id": {app},
-		"redirect_uri": {appRedirect}, "code_verifier": {verifier},
+		"redirect_uri": {redirectOf(app)}, "code_verifier": {verifier},
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.issuer+"/token", strings.NewReader(form.Encode()))
 	if err != nil {

@@ -33,11 +33,12 @@ func (p *pocket) trust() (*policy.Trust, error) {
 		TokenURLs: lo.Map(p.Bases, func(base string, _ int) string { return base + "/oauth/token" }),
 		Issuers: lo.Map(p.Issuers, func(address string, _ int) policy.Issuer {
 			return policy.Issuer{
-				Issuer:     address,
-				Audiences:  []string{clinicApp, patientApp, auditApp, adminApp},
-				Algorithms: []string{string(jose.RS256)},
-				Keys:       policy.NewJWKS(keys.Public().Keys...),
-				Roles:      lo.SliceToMap(staff, func(role string) (string, string) { return role, role }),
+				Issuer:         address,
+				Audiences:      []string{clinicApp, patientApp, auditApp, adminApp},
+				EnrolAudiences: []string{enrolApp},
+				Algorithms:     []string{string(jose.RS256)},
+				Keys:           policy.NewJWKS(keys.Public().Keys...),
+				Roles:          lo.SliceToMap(staff, func(role string) (string, string) { return role, role }),
 			}
 		}),
 		Clients: []policy.Client{

@@ -21,6 +21,7 @@ type metrics struct {
 	refusals  *prometheus.CounterVec
 	waiting   prometheus.Gauge
 	intents   prometheus.Gauge
+	lost      prometheus.Counter
 	registry  *prometheus.Registry
 }
 
@@ -45,9 +46,12 @@ func newMetrics(r *prometheus.Registry) *metrics {
 		intents: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "gateway_open_intents", Help: "Writes in the log of which it is not known whether the store has them.",
 		}),
+		lost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "gateway_lost_writes_total", Help: "Writes that the store had taken, by the log, and was found not to have at a start.",
+		}),
 		registry: r,
 	}
-	r.MustRegister(m.requests, m.seconds, m.decisions, m.refusals, m.waiting, m.intents)
+	r.MustRegister(m.requests, m.seconds, m.decisions, m.refusals, m.waiting, m.intents, m.lost)
 	return m
 }
 
@@ -61,8 +65,8 @@ func (m *metrics) decision(d policy.Decision) { m.decisions.WithLabelValues(stri
 
 func (m *metrics) refused(reason policy.Reason) { m.refusals.WithLabelValues(string(reason)).Inc() }
 
-// Ready reports whether requests are served, and if not, why: the first of
-// writes not settled, too few custodians, follow-ups the log does not take.
+// Ready reports whether requests are served, and if not, why: the first of a
+// log in doubt, writes not settled, too few custodians, follow-ups the log does not take.
 func (g *Gateway) Ready() (bool, string) {
 	reachable := 0
 	for _, s := range g.c.Quorum.Status() {
@@ -70,7 +74,9 @@ func (g *Gateway) Ready() (bool, string) {
 			reachable++
 		}
 	}
-	switch {
+	switch why := g.c.Hold(); {
+	case why != "":
+		return false, why
 	case !g.intents.settled():
 		return false, "earlier writes are being read back"
 	case g.returned.full():

@@ -109,7 +109,7 @@ func (g *Gateway) note(ctx context.Context, c echo.Context, k *call, r *refusal,
 	if p.status < http.StatusInternalServerError || r.err == nil {
 		return
 	}
-	attrs := []any{slog.String("request", requestID(c)), slog.Int("status", p.status), slog.Any("error", r.err)}
+	attrs := []any{slog.String("request", requestID(c)), slog.Int("status", p.status), failure(r.err)}
 	if k != nil {
 		attrs = append(attrs, slog.String("entries", k.entryHeader()))
 	}
@@ -162,6 +162,7 @@ func (g *Gateway) guard(next echo.HandlerFunc) echo.HandlerFunc {
 				slog.String("request", id), slog.String("method", methodName(r.Method)), slog.String("route", c.Path()),
 				slog.Int("status", status), slog.String("reason", reason), slog.String("entries", h.Get("Wardkey-Entry")), slog.Duration("took", took))
 		}()
+		baseWithSlash(r)
 		if err := checkTarget(r.RequestURI); err != nil {
 			return g.fail(c, nil, err)
 		}

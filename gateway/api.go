@@ -5,12 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
 
 	"github.com/labstack/echo/v4"
+	"github.com/samber/lo"
 
 	"github.com/wardkey/wardkey/chain"
 	"github.com/wardkey/wardkey/fhir"
@@ -26,16 +26,20 @@ type apiHandler func(ctx context.Context, k *call) (int, any, error)
 
 // api is for calls that need a session. A session without any scope may do
 // nothing here either.
-func (g *Gateway) api(do apiHandler) echo.HandlerFunc { return g.apiCall(do, true) }
+func (g *Gateway) api(about string, do apiHandler) echo.HandlerFunc {
+	return g.apiCall(about, do, true)
+}
 
 // apiOpen is for statements that carry their own proof: nobody is asked who they
 // are to bring one, but who says so must be so.
-func (g *Gateway) apiOpen(do apiHandler) echo.HandlerFunc { return g.apiCall(do, false) }
+func (g *Gateway) apiOpen(about string, do apiHandler) echo.HandlerFunc {
+	return g.apiCall(about, do, false)
+}
 
-func (g *Gateway) apiCall(do apiHandler, session bool) echo.HandlerFunc {
+func (g *Gateway) apiCall(about string, do apiHandler, session bool) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		ctx := c.Request().Context()
-		k := &call{correlation: requestID(c), now: g.now(), header: c.Request().Header, id: c.Param("id"), session: &smart.Session{}}
+		k := &call{interaction: about, correlation: requestID(c), now: g.now(), header: c.Request().Header, id: c.Param("id"), session: &smart.Session{}}
 		status, object, err := func() (int, any, error) {
 			if err := g.beginAPI(c, k, session); err != nil {
 				return 0, nil, err
@@ -43,7 +47,7 @@ func (g *Gateway) apiCall(do apiHandler, session bool) echo.HandlerFunc {
 			return do(ctx, k)
 		}()
 		if err != nil {
-			return g.fail(c, k, err)
+			return g.fail(c, k, g.logRefused(ctx, k, err))
 		}
 		g.stamp(c.Response().Header(), k)
 		return writeObject(c, status, object)
@@ -90,16 +94,28 @@ func (g *Gateway) beginAPI(c echo.Context, k *call, needed bool) error {
 	return nil
 }
 
+// drained is how much of a body that is too large is read and thrown away: a
+// client that is still sending when the connection is closed sees no answer.
+const drained = 16 << 20
+
 // readLimited takes a body of at most limit bytes.
 func readLimited(c echo.Context, limit int64) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, limit))
-	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, refuse(tooLarge, err)
+	r := c.Request()
+	var body []byte
+	if r.ContentLength <= limit {
+		var err error
+		if body, err = io.ReadAll(io.LimitReader(r.Body, limit+1)); err != nil {
+			return nil, refuse(malformed, err)
 		}
-		return nil, refuse(malformed, err)
+		if int64(len(body)) <= limit {
+			return body, nil
+		}
 	}
-	return body, nil
+	c.Response().Header().Set("Connection", "close")
+	if r.ContentLength <= limit+drained {
+		_, _ = io.CopyN(io.Discard, r.Body, limit+drained-int64(len(body)))
+	}
+	return nil, refuse(tooLarge, nil)
 }
 
 // strictJSON reads one JSON value and nothing else: no unknown members, no
@@ -124,6 +140,7 @@ func onceEach(data []byte) error {
 	type level struct {
 		names  map[string]bool // nil in an array
 		isName bool
+		at     string // the member being read
 	}
 	var open []level
 	for {
@@ -164,8 +181,10 @@ func onceEach(data []byte) error {
 			}
 			if name, ok := t.(string); ok && open[top].isName {
 				folded := strings.ToLower(name)
+				open[top].at = lo.Ternary(paramName(name), name, "…")
 				if open[top].names[folded] {
-					return badRequest("a member is there twice")
+					path := lo.FilterMap(open, func(l level, _ int) (string, bool) { return l.at, l.at != "" })
+					return badRequest(strings.Join(path, ".") + ": is there twice")
 				}
 				open[top].names[folded] = true
 				open[top].isName = false
@@ -181,7 +200,7 @@ func ownPatient(k *call, patient string) error {
 	if ref, err := fhir.ParseRef(patient, ""); err != nil || ref.Type != "Patient" || ref.Version != "" {
 		return badRequest("not a patient")
 	}
-	if k.session.Subject.ID != patient {
+	if k.patient = patient; k.session.Subject.ID != patient {
 		return refuse(forbidden, nil)
 	}
 	return nil
@@ -194,28 +213,15 @@ func (g *Gateway) state(ctx context.Context, k *call, e chain.Entry) (uint64, er
 	if err := g.c.State.Check(policy.Event{
 		Index: g.c.Chain.Size(), At: g.now(), Kind: string(e.Kind), Actor: e.Actor, Patient: e.Patient, SignIn: e.SignIn, Statement: e.Statement,
 	}); err != nil {
-		return 0, refuseWith(unprocessable, statementFault(err), err)
+		k.patient = e.Patient
+		return 0, refuseWith(statementRefused, statementFault(err), err)
 	}
 	receipts, err := g.appendFor(ctx, k, e)
 	if err != nil {
 		return 0, err
 	}
 	index := receipts[0].Index
-	ctx, cancel := context.WithTimeout(ctx, g.c.Limits.Wait)
-	defer cancel()
-	if err := g.c.Quorum.Cosigned(ctx, index); err != nil {
-		return 0, refuseWith(unconfirmed, fmt.Sprintf("entry %d", index), err)
-	}
-	return index, nil
-}
-
-// statementFault says which kind of fault a statement has; the rest is for the
-// log.
-func statementFault(err error) string {
-	if errors.Is(err, policy.ErrSignature) {
-		return "the signature is not that of the key that must sign"
-	}
-	return "the statement is refused"
+	return index, g.confirmed(ctx, index)
 }
 
 // refuseWith is a refusal with a detail and a cause.

@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -45,10 +47,11 @@ func (g *Gateway) batch(c echo.Context) error {
 	var left []string
 	for i := range b.Entries {
 		if v, ok := entries.Load(i); ok && v.(string) != "" {
-			left = append(left, v.(string))
+			left = append(left, strings.Split(v.(string), ",")...)
 		}
 	}
 	if len(left) > 0 {
+		slices.SortFunc(left, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }) // numbers, in their one spelling
 		c.Response().Header().Set("Wardkey-Entry", strings.Join(left, ","))
 	}
 	resource, err := fhir.Bundle{Type: "batch-response", Timestamp: k.now, Entries: answers}.Resource()

@@ -52,6 +52,8 @@ type call struct {
 	body   []byte
 	before string // of a write: the store's version that it replaces; "" for none
 
+	patient string // of a call of /api: whom its statement is about; "" for nobody known yet
+
 	mu      sync.Mutex // guards entries and reason
 	entries []uint64
 	reason  policy.Reason // the last denial's, for the operator
@@ -139,12 +141,14 @@ func (k *call) scopeLetter() byte {
 	}
 }
 
-// entry begins an entry of the log for this call.
+// entry begins an entry of the log for this call: who asks and with what, as the
+// session has it. There is no launch context here to name: none is given out.
 func (k *call) entry(kind chain.Kind) chain.Entry {
 	sub := k.session.Subject
 	return chain.Entry{
 		Kind: kind, Actor: sub.ID, Role: strings.Join(sub.Roles, " "), SignIn: sub.SignIn,
 		Action: k.action(), Purpose: k.purpose, Correlation: k.correlation, Client: sub.Client, Session: sub.Session,
+		Scopes: k.session.Scope,
 	}
 }
 

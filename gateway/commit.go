@@ -27,7 +27,8 @@ func (g *Gateway) commit(ctx context.Context, k *call, i *intent, e chain.Entry,
 		g.intents.done(i)
 		return err
 	}
-	i.entry, i.logged, i.row.Entry = receipts[0].Index, e, receipts[0].Index
+	i.logged = e
+	g.intents.logged(i, receipts[0].Index)
 	if !i.permitted(receipts[0].Time) {
 		if err := g.close(ctx, i, "no-longer-permitted"); err != nil {
 			return err
@@ -87,7 +88,7 @@ func (g *Gateway) failed(ctx context.Context, k *call, i *intent, cause error) e
 	}
 	k.logged([]chain.Receipt{{Index: i.closed}})
 	// The store's own words are not in the error's text.
-	g.log.WarnContext(ctx, "store did not take a write", slog.Uint64("entry", i.entry), slog.Any("error", cause))
+	g.log.WarnContext(ctx, "store did not take a write", slog.Uint64("entry", i.entry), failure(cause))
 	return cause
 }
 
@@ -136,11 +137,14 @@ func (g *Gateway) readBack(ctx context.Context, i *intent) (*client.Version, err
 		v := &versions[n]
 		switch i.kind {
 		case deleteSealed, deletePlain:
-			// A deletion leaves no content to compare: the newest version is one, or not.
+			// A deletion leaves no content to compare: the newest version is one, or
+			// not; or any, when more was written afterwards.
 			if v.Deleted {
 				return v, nil
 			}
-			return nil, nil
+			if !i.passed {
+				return nil, nil
+			}
 		case putSealed:
 			if !v.Deleted && isEnvelope(v.Resource, i.row.Digest) {
 				return v, nil

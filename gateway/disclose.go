@@ -118,6 +118,26 @@ type group struct {
 	opening *records.Opening
 }
 
+// byReason splits groups whose items were permitted for different reasons: an
+// entry states one, and custodians hold it against what they find themselves. The
+// denied are counted with the first part.
+func byReason(groups []*group) []*group {
+	return lo.FlatMap(groups, func(gr *group, _ int) []*group {
+		parts := lo.PartitionBy(gr.items, func(c *candidate) policy.Reason { return c.decision.Reason })
+		if len(parts) < 2 {
+			return []*group{gr}
+		}
+		return lo.Map(parts, func(items []*candidate, i int) *group {
+			part := *gr
+			part.items = items
+			if i > 0 {
+				part.denied = 0
+			}
+			return &part
+		})
+	})
+}
+
 // entry is the group's, before it has an opening.
 func (gr *group) entry(k *call) chain.Entry {
 	e := k.entry(chain.Access)
@@ -142,11 +162,11 @@ func (gr *group) entry(k *call) chain.Entry {
 	return e
 }
 
-// disclose is the straight path: fetch the sealed bytes, make the requests, log
+// fetchAndOpen is the straight path: fetch the sealed bytes, make the requests, log
 // them, and only then have the custodians open. The resources come by
 // candidate; a group that the custodians refuse comes to nothing, and lenient
 // says whether that is an answer or a denial.
-func (g *Gateway) disclose(ctx context.Context, k *call, groups []*group, lenient bool) (map[*candidate]*fhir.Resource, error) {
+func (g *Gateway) fetchAndOpen(ctx context.Context, k *call, groups []*group, lenient bool) (map[*candidate]*fhir.Resource, error) {
 	sealed, err := g.fetch(ctx, lo.FlatMap(groups, func(gr *group, _ int) []*candidate { return gr.items }))
 	if err != nil {
 		return nil, err
@@ -260,6 +280,9 @@ func gone(err error) bool {
 // fetches the version that the index names when the store has moved on: between
 // the look into the index and the read, another write may have come.
 func (g *Gateway) envelope(ctx context.Context, c *candidate, v client.Version) (*records.Envelope, error) {
+	if c.row.Upstream == "" {
+		return nil, refuse(integrity, fmt.Errorf("store lost %s/%s revision %d", c.row.Type, c.row.ID, c.row.Revision))
+	}
 	if v.Resource == nil || v.VersionID != c.row.Upstream {
 		var err error
 		if v, err = g.c.Upstream.VRead(ctx, c.row.Type, c.row.ID, c.row.Upstream); err != nil {

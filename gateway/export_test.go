@@ -64,3 +64,20 @@ func CheckTarget(target string) error { return checkTarget(target) }
 
 // OnceEach is onceEach.
 func OnceEach(data []byte) error { return onceEach(data) }
+
+// Clip is clip.
+func Clip(s string) string { return clip(s) }
+
+// Parts is byReason on one group with items of these reasons and one denial: the
+// reasons of each part, and how many denials they count.
+func Parts(reasons ...policy.Reason) (parts [][]policy.Reason, denied uint64) {
+	gr := &group{patient: "Patient/p1", denied: 1}
+	for _, r := range reasons {
+		gr.items = append(gr.items, &candidate{decision: policy.Decision{Permit: true, Reason: r}})
+	}
+	for _, part := range byReason([]*group{gr}) {
+		denied += part.denied
+		parts = append(parts, lo.Map(part.items, func(c *candidate, _ int) policy.Reason { return c.decision.Reason }))
+	}
+	return parts, denied
+}

@@ -106,6 +106,7 @@ type Config struct {
 	Trust      *policy.Trust         // issuers and clients, for /metadata and for the sign-in's answers
 	Labelling  *policy.Labelling     // policy.DefaultLabelling() if nil
 	Modes      map[string]Mode       // by resource type; DefaultModes() if nil
+	Hold       func() string         // says why no request may be taken, "" for no reason; asked for each; never if nil
 	Tiles      http.Handler          // serves /chain/*; nothing there if nil
 	Limits     Limits
 	Log        *slog.Logger         // discarded if nil
@@ -191,7 +192,7 @@ func New(c Config) (*Gateway, error) {
 	first, cancel := context.WithTimeout(ctx, c.Limits.Upstream)
 	defer cancel()
 	if err := g.reconcile(first); err != nil {
-		g.log.Warn("earlier writes not yet settled", slog.Any("error", err))
+		g.log.Warn("earlier writes not yet settled", failure(err))
 	}
 	g.running.Go(func() { g.settle(ctx) })
 	g.running.Go(func() { g.returned.run(ctx) })
@@ -239,6 +240,9 @@ func (c Config) checked() (Config, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Hold == nil {
+		c.Hold = func() string { return "" }
 	}
 	return c, nil
 }

@@ -23,12 +23,13 @@ func (g *Gateway) previewGrant(_ context.Context, k *call) (int, any, error) {
 	if err != nil {
 		return 0, nil, refuseWith(malformed, err.Error(), err)
 	}
+	wanted.Patient = patientRef(wanted.Patient)
 	if err := ownPatient(k, wanted.Patient); err != nil {
 		return 0, nil, err
 	}
 	grant, err := policy.Preview(wanted, k.now)
 	if err != nil {
-		return 0, nil, refuseWith(unprocessable, err.Error(), err)
+		return 0, nil, refuseWith(statementRefused, statementFault(err), err)
 	}
 	digest := grant.Digest()
 	return http.StatusOK, map[string]any{"grant": grant, "digest": encode64(digest[:]), "sentence": grant.Sentence()}, nil
@@ -52,6 +53,15 @@ func (g *Gateway) createGrant(ctx context.Context, k *call) (int, any, error) {
 	if err := ownPatient(k, in.Grant.Patient); err != nil {
 		return 0, nil, err
 	}
+	// Sent again after an answer got lost, it is the same grant and not another.
+	digest := in.Grant.Digest()
+	if s, known := g.c.State.GrantByID(in.Grant.ID); known && s.Digest == digest && s.Withdrawn.IsZero() &&
+		g.signedByPatient(in.Grant.Patient, policy.GrantMessage(digest), signature) {
+		if err := g.confirmedAgain(ctx, k, s.Index); err != nil {
+			return 0, nil, err
+		}
+		return http.StatusOK, map[string]any{"id": in.Grant.ID, "entry": s.Index}, nil
+	}
 	statement := policy.SignedGrant{Grant: in.Grant, Signature: signature}
 	index, err := g.state(ctx, k, k.entryBy(chain.Grant, in.Grant.Patient, statement.Encode()))
 	if err != nil {
@@ -66,9 +76,9 @@ func (g *Gateway) listGrants(ctx context.Context, k *call) (int, any, error) {
 		return 0, nil, err
 	}
 	if len(k.query["patient"]) != 1 {
-		return 0, nil, unknownParameter("patient")
+		return 0, nil, refuseFor(badValue, "patient: must have exactly one value")
 	}
-	patient := k.query.Get("patient")
+	patient := patientRef(k.query.Get("patient"))
 	if err := ownPatient(k, patient); err != nil {
 		return 0, nil, err
 	}
@@ -98,15 +108,25 @@ func (g *Gateway) withdrawGrant(ctx context.Context, k *call) (int, any, error) 
 		return 0, nil, err
 	}
 	status, ok := g.c.State.GrantByID(k.id)
-	if !ok || k.session.Subject.ID != status.Grant.Patient {
+	if k.patient = status.Grant.Patient; !ok || k.session.Subject.ID != status.Grant.Patient {
 		return 0, nil, refuse(hidden, nil)
 	}
-	statement := policy.Withdrawal{Grant: k.id, Signature: signature}
+	if !status.Withdrawn.IsZero() && g.signedByPatient(status.Grant.Patient, policy.WithdrawMessage(status.Digest), signature) {
+		index, err := g.withdrawal(ctx, status)
+		if err != nil {
+			return 0, nil, err
+		}
+		if err := g.confirmedAgain(ctx, k, index); err != nil {
+			return 0, nil, err
+		}
+		return http.StatusOK, map[string]any{"id": k.id, "entry": index, "final": final(status.Withdrawn)}, nil
+	}
+	statement := policy.Withdrawal{Grant: k.id, Patient: status.Grant.Patient, Digest: status.Digest[:], Signature: signature}
 	index, err := g.state(ctx, k, k.entryBy(chain.Withdraw, status.Grant.Patient, statement.Encode()))
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, map[string]any{"id": k.id, "entry": index}, nil
+	return http.StatusOK, map[string]any{"id": k.id, "entry": index, "final": final(g.now())}, nil
 }
 
 func encode64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

@@ -78,7 +78,8 @@ func (g *Gateway) historyPage(ctx context.Context, k *call, page []*candidate, d
 	if len(gr.items) == 0 {
 		gr.denied = 0 // a page of deletions is an answer, with nothing to open
 	}
-	opened, err := g.disclose(ctx, k, []*group{gr}, false)
+	groups := byReason([]*group{gr})
+	opened, err := g.disclose(ctx, k, groups, false)
 	if err != nil {
 		return answer{}, err
 	}
@@ -102,7 +103,7 @@ func (g *Gateway) historyPage(ctx context.Context, k *call, page []*candidate, d
 	}
 	return answer{
 		status: http.StatusOK, resource: resource,
-		returned: g.returnedOf(k, []*group{gr}, func(*candidate) bool { return true }),
+		returned: g.returnedOf(k, groups, func(*candidate) bool { return true }),
 	}, nil
 }
 

@@ -118,6 +118,7 @@ func reach(all []source, from string) map[string]bool {
 }
 
 func TestEveryFolderHasItsPlaceInTheOrderOfARequest(t *testing.T) {
+	t.Parallel()
 	for _, s := range sources(t) {
 		if !slices.Contains(order, top(s.pkg)) {
 			t.Errorf("%s: a new top-level folder; it belongs under one of %v", s.file, order)
@@ -126,6 +127,7 @@ func TestEveryFolderHasItsPlaceInTheOrderOfARequest(t *testing.T) {
 }
 
 func TestImportsFollowTheOrderOfARequest(t *testing.T) {
+	t.Parallel()
 	for _, s := range sources(t) {
 		mine := slices.Index(order, top(s.pkg))
 		for _, imported := range s.imports {
@@ -144,6 +146,7 @@ func TestImportsFollowTheOrderOfARequest(t *testing.T) {
 }
 
 func TestWhatDecidesNeitherListensNorOpensFiles(t *testing.T) {
+	t.Parallel()
 	all := sources(t)
 	for pkg, reason := range map[string]string{
 		"fhir":              "parsing is a function of bytes, fuzzed without a network",
@@ -164,6 +167,7 @@ func TestWhatDecidesNeitherListensNorOpensFiles(t *testing.T) {
 }
 
 func TestACustodianDoesNotKnowTheGateway(t *testing.T) {
+	t.Parallel()
 	// A custodian judges what the gateway asks for. Code that both ran would be
 	// wrong on both sides at once.
 	for imported := range reach(sources(t), "records/custodian") {
@@ -174,6 +178,7 @@ func TestACustodianDoesNotKnowTheGateway(t *testing.T) {
 }
 
 func TestJudgesStayInTests(t *testing.T) {
+	t.Parallel()
 	for _, s := range sources(t) {
 		if s.test {
 			continue

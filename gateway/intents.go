@@ -16,6 +16,8 @@ import (
 type intent struct {
 	floor  uint64      // the log was no longer than this when the write began
 	entry  uint64      // of the write, once it is in the log
+	known  bool        // of an earlier run: the log says that the store had it
+	passed bool        // of an earlier run: another write of the resource followed
 	closed uint64      // of the entry that closed it; 0 for none
 	logged chain.Entry // as it is in the log
 	kind   writeKind
@@ -44,6 +46,8 @@ type intents struct {
 	stuck    map[fhir.Ref]*intent // by resource: interrupted, to be read back
 	complete bool                 // what an earlier run left has been read back
 	marked   uint64               // where the index's marker was moved to last
+	wrote    uint64               // one past the newest write in the log
+	told     uint64               // the log says that every write below is settled
 }
 
 func newIntents() *intents {
@@ -56,6 +60,30 @@ func (t *intents) begin(i *intent, size func() uint64) {
 	defer t.mu.Unlock()
 	i.floor = size()
 	t.open[i] = struct{}{}
+}
+
+// logged notes that a write is in the log.
+func (t *intents) logged(i *intent, index uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i.entry, i.row.Entry = index, index
+	t.wrote = max(t.wrote, index+1)
+}
+
+// replayed notes what an earlier run left in the log: up to where there are
+// writes, and up to where it says that they are settled.
+func (t *intents) replayed(wrote, told uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wrote, t.told = max(t.wrote, wrote), max(t.told, told)
+}
+
+// untold is true when there are settled writes below the marker of which the log
+// does not yet say so.
+func (t *intents) untold(marker uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.told < min(marker, t.wrote)
 }
 
 // done forgets a write that is settled: in the index, or closed in the log, or

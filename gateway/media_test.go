@@ -32,6 +32,7 @@ func FuzzIfMatchIsOneTagOrNothing(f *testing.F) {
 }
 
 func TestTheStricterConfidentialityWins(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct{ a, b, want string }{
 		{"N", "R", "R"}, {"R", "N", "R"}, {"V", "R", "V"}, {"U", "U", "U"}, {"", "N", "N"}, {"N", "", "N"}, {"N", "made-up", "made-up"}, {"made-up", "V", "made-up"},
 	} {
@@ -42,6 +43,7 @@ func TestTheStricterConfidentialityWins(t *testing.T) {
 }
 
 func TestACommitteesNeedIsMoreThanItsLiarsAllow(t *testing.T) {
+	t.Parallel()
 	for n, want := range map[int]int{1: 1, 4: 3, 7: 5, 10: 7} {
 		if got := needed(n); got != want {
 			t.Errorf("needed(%d) = %d, want %d", n, got, want)

@@ -46,7 +46,9 @@ func (g *Gateway) beginSession(c echo.Context) error {
 	})
 }
 
-// token answers POST /oauth/token.
+// token answers POST /oauth/token. In an exchange the parameter "signature" is
+// the patient's proof of the enrolled key, where there is one: base64url, over
+// [policy.SignInMessage] of the session's nonce.
 func (g *Gateway) token(c echo.Context) error {
 	form, err := g.oauthForm(c)
 	if err != nil {
@@ -64,7 +66,11 @@ func (g *Gateway) token(c echo.Context) error {
 		grant == grantClientCredentials && form.Get("client_assertion_type") != assertionTypeJWT:
 		return g.oauthFail(c, oauthError("invalid_request"))
 	case grant == grantTokenExchange:
-		token, session, err = g.c.Sessions.Complete(ctx, form.Get("client_id"), form.Get("session"), form.Get("subject_token"), scope)
+		var signature []byte
+		if signature, err = decode64(form.Get("signature")); err != nil {
+			return g.oauthFail(c, oauthError("invalid_request"))
+		}
+		token, session, err = g.c.Sessions.Complete(ctx, form.Get("client_id"), form.Get("session"), form.Get("subject_token"), scope, signature)
 	case grant == grantClientCredentials:
 		token, session, err = g.c.Sessions.Assert(ctx, form.Get("client_id"), form.Get("client_assertion"), scope)
 	default:
@@ -174,7 +180,7 @@ func (g *Gateway) oauthFail(c echo.Context, err error) error {
 	attrs := []slog.Attr{slog.String("request", requestID(c)), slog.String("code", code)}
 	if status >= http.StatusInternalServerError {
 		level = slog.LevelError
-		attrs = append(attrs, slog.Any("error", err))
+		attrs = append(attrs, failure(err))
 		c.Response().Header().Set("Retry-After", "2")
 	}
 	g.log.LogAttrs(c.Request().Context(), level, "sign-in refused", attrs...)

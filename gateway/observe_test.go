@@ -15,6 +15,7 @@ import (
 	"github.com/wardkey/wardkey/chain"
 	"github.com/wardkey/wardkey/fhir"
 	"github.com/wardkey/wardkey/gateway"
+	"github.com/wardkey/wardkey/records"
 )
 
 func practitioner(t testing.TB, id, family string) *fhir.Resource {
@@ -23,6 +24,7 @@ func practitioner(t testing.TB, id, family string) *fhir.Resource {
 }
 
 func TestTypesInClearAreScopeCheckedAndLoggedWithoutCustodians(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.load(s.loader, practitioner(t, "d1", "Okafor"), practitioner(t, "d2", "Ito"), practitioner(t, "d3", "Okada"))
 	for _, c := range s.Custodians {
@@ -79,6 +81,7 @@ func (s *scene) signInNarrow() string {
 }
 
 func TestTypesInClearAreWrittenByLoadersAlone(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	if a := s.do(asking{method: "POST", path: "/fhir/Practitioner", token: s.doctor, body: practitioner(t, "x", "X")}); a.status != 403 {
 		t.Errorf("by a doctor: %v", a)
@@ -120,6 +123,7 @@ func TestTypesInClearAreWrittenByLoadersAlone(t *testing.T) {
 }
 
 func TestASealedTypeNeverPassesThrough(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.line.when(func(r *http.Request) fault {
 		return lo.Ternary(strings.Contains(r.URL.Path, "Practitioner"), foreign, fine)
@@ -133,6 +137,7 @@ func TestASealedTypeNeverPassesThrough(t *testing.T) {
 }
 
 func TestTheCapabilityStatementIsWhatWorks(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	a := s.do(asking{method: "GET", path: "/fhir/metadata", header: map[string]string{"Origin": "https://app.example"}})
 	if a.status != 200 || a.header.Get("Access-Control-Allow-Origin") != "*" {
@@ -183,6 +188,7 @@ func TestTheCapabilityStatementIsWhatWorks(t *testing.T) {
 }
 
 func TestCORSIsWhereItBelongs(t *testing.T) {
+	t.Parallel()
 	w := newWard(t)
 	for path, public := range map[string]bool{"/fhir/metadata": true, "/fhir/.well-known/smart-configuration": true, "/fhir/Patient/p1": false, "/fhir": false, "/api/grants": false, "/oauth/token": false} {
 		a := w.do(asking{method: "OPTIONS", path: path, header: map[string]string{"Origin": "https://app.example", "Access-Control-Request-Method": "GET"}})
@@ -204,6 +210,7 @@ func TestCORSIsWhereItBelongs(t *testing.T) {
 }
 
 func TestTheAdminListenerTellsHowThingsStand(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()
@@ -239,6 +246,7 @@ func TestTheAdminListenerTellsHowThingsStand(t *testing.T) {
 }
 
 func TestClosingWritesDownWhatWasReturned(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	before := s.Log.Size()
 	for range 3 {
@@ -261,6 +269,7 @@ func TestClosingWritesDownWhatWasReturned(t *testing.T) {
 }
 
 func TestFollowUpsWaitForALogThatFailsForAWhile(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	failed := make(chan struct{}, 64)
 	s.chain.failWhen(func(e chain.Entry) bool {
@@ -279,6 +288,7 @@ func TestFollowUpsWaitForALogThatFailsForAWhile(t *testing.T) {
 }
 
 func TestTooManyRequestsAtOnceAreToldToComeBack(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, wardOptions{edit: func(c *gateway.Config) { c.Limits.Requests = 1 }})
 	arrived, release := make(chan struct{}), make(chan struct{})
 	s.line.when(func(*http.Request) fault {
@@ -301,6 +311,7 @@ func TestTooManyRequestsAtOnceAreToldToComeBack(t *testing.T) {
 }
 
 func TestTheChainIsServedToMirrors(t *testing.T) {
+	t.Parallel()
 	w := newWard(t)
 	w.loader()
 	w.check(w.Log.Publish(t.Context()))
@@ -311,6 +322,7 @@ func TestTheChainIsServedToMirrors(t *testing.T) {
 }
 
 func TestOutcomesAreJSONForEveryKindOfMistake(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	for _, path := range []string{"/fhir/Observation/none", "/api/grants?patient=x", "/nowhere"} {
 		a := s.get(s.doctor, path)
@@ -327,7 +339,24 @@ func TestOutcomesAreJSONForEveryKindOfMistake(t *testing.T) {
 	}
 }
 
+// completed adds what R4 requires of the type, as a skeleton has it.
+func completed(t testing.TB, s *scene, r *fhir.Resource) *fhir.Resource {
+	t.Helper()
+	bare, err := records.Skeleton(r, s.Seal(r))
+	s.check(err)
+	tree := r.Tree()
+	for name, v := range bare.Tree() {
+		if _, there := tree[name]; !there && name != "meta" && name != "modifierExtension" {
+			tree[name] = v
+		}
+	}
+	out, err := fhir.New(tree)
+	s.check(err)
+	return out
+}
+
 func TestEveryTypeThatIsDeclaredIsSealedAndOpened(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	portal := s.signIn("Patient/p1")
 	for typ, mode := range gateway.DefaultModes() {
@@ -337,7 +366,8 @@ func TestEveryTypeThatIsDeclaredIsSealedAndOpened(t *testing.T) {
 		// Whatever element names the patient in this type, it is among these.
 		const p = `{"reference":"Patient/p1"}`
 		r := resourceOf(t, `{"resourceType":"`+typ+`","id":"t1","patient":`+p+`,"subject":`+p+`,"beneficiary":`+p+`,"candidate":`+p+`,"individual":`+p+`,
-			"for":`+p+`,"deliverTo":`+p+`,"actor":`+p+`,"participant":[{"actor":`+p+`}],"note":"canary-of-`+typ+`"}`)
+			"for":`+p+`,"deliverTo":`+p+`,"actor":`+p+`,"participant":[{"actor":`+p+`,"status":"accepted"}],"note":"canary-of-`+typ+`"}`)
+		r = completed(t, s, r)
 		if a := s.do(asking{method: "PUT", path: "/fhir/" + typ + "/t1", token: s.loader, body: r}); a.status != http.StatusCreated {
 			t.Errorf("%s: %v", typ, a)
 			continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -22,6 +23,7 @@ const (
 	internal kind = iota
 	malformed
 	unknownParam
+	badValue
 	unauthenticated
 	scopeMissing
 	purposeMissing
@@ -36,6 +38,7 @@ const (
 	tooLarge
 	badMedia
 	unprocessable
+	statementRefused
 	identifierAsID
 	notSupported
 	wide
@@ -46,6 +49,7 @@ const (
 	quorumDown
 	logDown
 	unconfirmed
+	held
 	busy
 )
 
@@ -66,6 +70,8 @@ func (k kind) problem() problem {
 		return problem{http.StatusBadRequest, "invalid", "The request is malformed.", false}
 	case unknownParam:
 		return problem{http.StatusBadRequest, "not-supported", "A parameter is not supported here. None is ignored.", false}
+	case badValue:
+		return problem{http.StatusBadRequest, "value", "A parameter's value is none that it takes here. None is ignored.", false}
 	case unauthenticated:
 		return problem{http.StatusUnauthorized, "login", "A valid access token is needed.", false}
 	case scopeMissing:
@@ -94,6 +100,8 @@ func (k kind) problem() problem {
 		return problem{http.StatusUnsupportedMediaType, "not-supported", "Bodies are application/fhir+json or application/json (FHIR 4.0), unencoded, only.", false}
 	case unprocessable:
 		return problem{http.StatusUnprocessableEntity, "processing", "The resource cannot be stored as it is.", false}
+	case statementRefused:
+		return problem{http.StatusUnprocessableEntity, "business-rule", "The statement is not accepted as it is, and has no effect.", false}
 	case identifierAsID:
 		return problem{http.StatusUnprocessableEntity, "business-rule", "A resource's id must not be one of its identifiers: ids are seen by the store.", false}
 	case notSupported:
@@ -114,6 +122,8 @@ func (k kind) problem() problem {
 		return problem{http.StatusServiceUnavailable, "transient", "The access log cannot be written. Nothing was disclosed and nothing stored.", true}
 	case unconfirmed:
 		return problem{http.StatusServiceUnavailable, "transient", "Recorded in the log; it takes effect when enough custodians hold it.", true}
+	case held:
+		return problem{http.StatusServiceUnavailable, "transient", "The access log is being compared with the custodians' copies of it. Nothing was disclosed and nothing stored.", true}
 	case busy:
 		return problem{http.StatusServiceUnavailable, "throttled", "Too much at once. Try again in a moment.", true}
 	default:
@@ -179,10 +189,13 @@ func classify(err error) *refusal {
 		return &refusal{kind: malformed, detail: syntaxPlace(e), err: err}
 	}
 	if e, ok := errors.AsType[*fhir.QueryError](err); ok {
-		return &refusal{kind: unknownParam, detail: queryPlace(e), err: err}
+		return &refusal{kind: queryFault(e), detail: queryPlace(e), err: err}
 	}
 	if _, ok := errors.AsType[*records.RefusedError](err); ok {
 		return &refusal{kind: hidden, err: err}
+	}
+	if e, ok := errors.AsType[*client.RejectedError](err); ok && e.Status == http.StatusRequestEntityTooLarge {
+		return &refusal{kind: tooLarge, err: fmt.Errorf("upstream answered %d", e.Status)}
 	}
 	if e, ok := errors.AsType[*client.RejectedError](err); ok && !errors.Is(err, client.ErrConflict) {
 		return &refusal{kind: unprocessable, err: fmt.Errorf("upstream answered %d", e.Status)}
@@ -226,12 +239,22 @@ func kindOfStatus(status int) kind {
 	}
 }
 
-// syntaxPlace says where a body is wrong without repeating what stands there.
+// syntaxPlace says where a body is wrong, and how, without repeating what stands
+// there.
 func syntaxPlace(e *fhir.SyntaxError) string {
 	if e.Path == "" {
-		return ""
+		return e.Reason
 	}
-	return "at " + e.Path
+	return "at " + e.Path + ": " + e.Reason
+}
+
+// queryFault tells a parameter that is not served from one that is and was given
+// a value that it does not take.
+func queryFault(e *fhir.QueryError) kind {
+	if strings.HasPrefix(e.Reason, "unknown for ") || strings.Contains(e.Reason, "support") || strings.Contains(e.Reason, "modifier") {
+		return unknownParam
+	}
+	return badValue
 }
 
 // queryPlace names the parameter that cannot be served.
@@ -239,11 +262,11 @@ func queryPlace(e *fhir.QueryError) string {
 	if !paramName(e.Param) {
 		return ""
 	}
-	return e.Param
+	return e.Param + ": " + e.Reason
 }
 
 // outcome renders the refusal for a FHIR client.
 func (r *refusal) outcome() *fhir.Resource {
 	p := r.kind.problem()
-	return fhir.Outcome(fhir.Issue{Severity: "error", Code: p.code, Details: p.text, Diagnostics: r.detail})
+	return fhir.Outcome(fhir.Issue{Severity: "error", Code: p.code, Details: p.text, Diagnostics: clip(r.detail)})
 }

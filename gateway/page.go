@@ -133,11 +133,11 @@ func (g *Gateway) count(query url.Values) (int, error) {
 		return g.c.Limits.Page, nil
 	}
 	if len(stated) != 1 {
-		return 0, unknownParameter("_count")
+		return 0, refuseFor(badValue, "_count")
 	}
 	n, err := strconv.Atoi(stated[0])
 	if err != nil || n < 1 {
-		return 0, unknownParameter("_count")
+		return 0, refuseFor(badValue, "_count")
 	}
 	return min(n, g.c.Limits.PageMax), nil
 }

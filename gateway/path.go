@@ -37,6 +37,14 @@ func checkTarget(target string) error {
 	return nil
 }
 
+// baseWithSlash takes a batch that is sent to the base with a slash behind it, as
+// a client that joins base and nothing sends it, for one sent to the base.
+func baseWithSlash(r *http.Request) {
+	if rest, ok := strings.CutPrefix(r.RequestURI, "/fhir/"); ok && r.Method == http.MethodPost && (rest == "" || rest[0] == '?') {
+		r.RequestURI, r.URL.Path, r.URL.RawPath = "/fhir"+rest, "/fhir", ""
+	}
+}
+
 // notInPath is true of every character outside RFC 3986's unreserved set, the
 // dollar of FHIR operations, and the separators of C2SP tile paths, all of which
 // are among those.

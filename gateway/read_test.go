@@ -18,6 +18,7 @@ import (
 )
 
 func TestAReadOpensWhatThePatientGrantedAndEqualsTheOriginal(t *testing.T) {
+	t.Parallel()
 	w := newWard(t)
 	loader := w.loader()
 	original := weight(t, "o1", "p1", 5)
@@ -94,6 +95,7 @@ func comparable(r reply) string {
 }
 
 func TestDeniedAndAbsentAnswerByTheSameBytes(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	put := func(id string) *fhir.Resource { return weight(t, id, "p2", 7) }
 	for name, ask := range map[string]func(id string) asking{
@@ -143,6 +145,7 @@ func TestDeniedAndAbsentAnswerByTheSameBytes(t *testing.T) {
 }
 
 func TestHeadAnswersAsGetDoes(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	get, head := s.get(s.doctor, "/fhir/Observation/o1"), s.do(asking{method: "HEAD", path: "/fhir/Observation/o1", token: s.doctor})
 	for _, h := range []http.Header{get.header, head.header} {
@@ -156,6 +159,7 @@ func TestHeadAnswersAsGetDoes(t *testing.T) {
 }
 
 func TestADeletedRecordIsGoneOnlyForThoseWhoCouldReadIt(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	if a := s.do(asking{method: "DELETE", path: "/fhir/Observation/o1", token: s.loader}); a.status != http.StatusNoContent {
 		t.Fatal(a)
@@ -181,6 +185,7 @@ func TestADeletedRecordIsGoneOnlyForThoseWhoCouldReadIt(t *testing.T) {
 }
 
 func TestVersionsAreOurOwnRevisions(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	second := weight(t, "o1", "p1", 9)
 	a := s.do(asking{method: "PUT", path: "/fhir/Observation/o1", token: s.loader, body: second, header: map[string]string{"If-Match": `W/"1"`}})
@@ -209,6 +214,7 @@ func TestVersionsAreOurOwnRevisions(t *testing.T) {
 }
 
 func TestACustodiansRefusalAfterOurPermitIsADenial(t *testing.T) {
+	t.Parallel()
 	w := newScene(t, wardOptions{edit: func(c *gateway.Config) { c.Engine = &lax{Engine: c.Engine.(*policy.Engine)} }})
 	hidden, absent := w.get(w.doctor, "/fhir/Observation/o2"), w.get(w.doctor, "/fhir/Observation/xx")
 	if hidden.status != http.StatusNotFound || string(hidden.body) != string(absent.body) {
@@ -234,7 +240,7 @@ func (l *lax) Decide(ctx context.Context, s *policy.State, req policy.Request, n
 
 func (l *lax) DecideAll(_ context.Context, _ *policy.State, req policy.Request, rs []policy.Resource, _ time.Time) []policy.Decision {
 	return lo.Map(rs, func(policy.Resource, int) policy.Decision {
-		return policy.Decision{Permit: !strings.Contains(req.Subject.ID, "self-check"), Reason: policy.Permitted}
+		return policy.Decision{Permit: !strings.Contains(req.Subject.ID, "self-check"), Reason: policy.Permitted, Policy: l.Digest()}
 	})
 }
 
@@ -246,6 +252,7 @@ func (w *wide) Decide(context.Context, *policy.State, policy.Request, time.Time)
 }
 
 func TestAGatewayThatIsNotWiredToItsPolicyDoesNotStart(t *testing.T) {
+	t.Parallel()
 	w := newWard(t)
 	c := w.config()
 	c.Engine = &wide{w.Engine}
@@ -280,6 +287,7 @@ func TestWithoutAQuorumNothingOpensAndTheAnswerComesSoon(t *testing.T) {
 }
 
 func TestWhenTheLogCannotBeWrittenNothingIsDisclosedAndNothingStored(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	stored := len(s.line.requests())
 	s.chain.failWhen(func(chain.Entry) bool { return true })
@@ -316,6 +324,7 @@ func TestWhenTheLogCannotBeWrittenNothingIsDisclosedAndNothingStored(t *testing.
 }
 
 func TestAStoreThatExchangesRecordsIsFoundOut(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	ctx := context.Background()
 	other, err := s.upstream.Read(ctx, "Observation", "o2")
@@ -337,6 +346,7 @@ func TestAStoreThatExchangesRecordsIsFoundOut(t *testing.T) {
 }
 
 func TestWhatAGrantLeavesOutIsNotShownNorSearchable(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.Grant(policy.GrantRequest{
 		Patient: "Patient/p2", Actors: []policy.GrantActor{{Ref: "Practitioner/d1"}}, Purposes: []string{"TREAT"}, NoRedisclose: true,
@@ -361,6 +371,7 @@ func TestWhatAGrantLeavesOutIsNotShownNorSearchable(t *testing.T) {
 }
 
 func TestTheOperatorIsToldWhyAndTheCallerIsNot(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	a := s.get(s.doctor, "/fhir/Observation/o2")
 	if !strings.Contains(s.logs.String(), `"reason":"no-consent"`) || strings.Contains(fmt.Sprint(a.header, string(a.body)), "no-consent") {

@@ -5,54 +5,82 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/wardkey/wardkey/chain"
+	"github.com/wardkey/wardkey/fhir"
 	"github.com/wardkey/wardkey/fhir/client"
 	"github.com/wardkey/wardkey/policy"
 	"github.com/wardkey/wardkey/records"
 	"github.com/wardkey/wardkey/records/index"
 )
 
-// settleEvery is how often interrupted writes are looked after.
-const settleEvery = 250 * time.Millisecond
+const (
+	settleEvery = 250 * time.Millisecond // how often interrupted writes are looked after
+	tellEvery   = time.Second            // how often the log is told, at most, what is settled
+)
+
+// actionSettled is the action of the entries that say, in Count, below which
+// index every write is settled: closed by an entry of its own, or in the store.
+// With it a store that was rolled back is told from one that never took a write,
+// even when the index is lost as well.
+const actionSettled = "settled"
 
 // settle runs in the background: it reads back what an earlier run left, and
-// what this one was interrupted in, and moves the index's marker behind them.
+// what this one was interrupted in, tells the log what is settled, and moves the
+// index's marker behind that.
 func (g *Gateway) settle(ctx context.Context) {
+	var told time.Time
 	for {
 		if !g.intents.settled() {
 			if err := g.reconcile(ctx); err != nil && ctx.Err() == nil {
-				g.log.WarnContext(ctx, "earlier writes not yet settled", slog.Any("error", err))
+				g.log.WarnContext(ctx, "earlier writes not yet settled", failure(err))
 			}
 		}
 		for _, i := range g.intents.interruptions() {
 			g.resume(ctx, i)
 		}
-		g.mark(ctx)
 		if ctx.Err() != nil {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			g.mark(last)
 			cancel()
 			return
 		}
+		if time.Since(told) >= tellEvery && g.mark(ctx) {
+			told = time.Now()
+		}
 		wait(ctx, settleEvery)
 	}
 }
 
-// mark moves the marker, if all that an earlier run left is settled.
-func (g *Gateway) mark(ctx context.Context) {
+// mark tells the log, if there is something to tell, that what was written is
+// settled, and moves the index's marker: in this order, so that an index never
+// starts behind a write of which the log does not say so. It reports whether it
+// told the log anything.
+func (g *Gateway) mark(ctx context.Context) (told bool) {
 	g.metrics.intents.Set(float64(g.intents.count()))
 	if !g.intents.settled() {
-		return
+		return false
 	}
 	marker := g.intents.marker(g.c.Chain.Size)
+	if g.intents.untold(marker) {
+		if _, err := g.c.Chain.Append(ctx, chain.Entry{Kind: chain.Admin, Action: actionSettled, Count: marker}); err != nil {
+			if ctx.Err() == nil {
+				g.log.WarnContext(ctx, "log what is settled", failure(err))
+			}
+			return false
+		}
+		g.intents.replayed(0, marker)
+		told = true
+	}
 	if !g.intents.moved(marker) {
-		return
+		return told
 	}
 	if err := g.c.Index.SetMarker(ctx, marker); err != nil && ctx.Err() == nil {
-		g.log.WarnContext(ctx, "index marker", slog.Any("error", err))
+		g.log.WarnContext(ctx, "index marker", failure(err))
 	}
+	return told
 }
 
 // resume reads one interrupted write back.
@@ -65,7 +93,7 @@ func (g *Gateway) resume(ctx context.Context, i *intent) {
 	ctx, cancel := context.WithTimeout(ctx, g.c.Limits.Upstream)
 	defer cancel()
 	if err := g.finish(ctx, i); err != nil {
-		g.log.WarnContext(ctx, "interrupted write not yet settled", slog.Uint64("entry", i.entry), slog.Any("error", err))
+		g.log.WarnContext(ctx, "interrupted write not yet settled", slog.Uint64("entry", i.entry), failure(err))
 		return
 	}
 	g.log.InfoContext(ctx, "interrupted write settled", slog.Uint64("entry", i.entry), slog.Bool("stored", i.closed == 0))
@@ -85,26 +113,24 @@ func (g *Gateway) finish(ctx context.Context, i *intent) error {
 
 // reconcile goes through the log from the index's marker on. Every write that is
 // neither in the index nor closed is looked for in the store: found, it is put
-// into the index; not found, it is closed. With an empty index that is all there
-// ever was, and the index is whole again.
+// into the index; not found, it is closed, or, if the log says that the store had
+// it, it is lost. With an empty index that is all there ever was, and the index
+// is whole again.
 func (g *Gateway) reconcile(ctx context.Context) error {
 	from, err := g.c.Index.Marker(ctx)
 	if err != nil {
 		return err
 	}
-	open, order, err := g.openWrites(ctx, from)
+	p, err := g.replay(ctx, from)
 	if err != nil {
 		return err
 	}
-	for _, key := range order {
-		i, still := open[key]
-		if !still {
-			continue
-		}
+	for _, i := range p.left() {
 		if err := g.restore(ctx, i); err != nil {
 			return fmt.Errorf("entry %d: %w", i.entry, err)
 		}
 	}
+	g.intents.replayed(p.wrote, p.told)
 	g.intents.setSettled()
 	return nil
 }
@@ -117,31 +143,91 @@ type writeKey struct {
 	correlation string
 }
 
-// openWrites lists the writes from an index on that no entry closed, in order.
-func (g *Gateway) openWrites(ctx context.Context, from uint64) (map[writeKey]*intent, []writeKey, error) {
-	open := map[writeKey]*intent{}
-	var order []writeKey
+// version is one revision of one resource.
+type version struct {
+	typ, id  string
+	revision uint64
+}
+
+// A past is what the log says about writes, from some index on.
+type past struct {
+	open     map[writeKey]*intent // no entry closed them
+	order    []writeKey
+	versions map[version]*intent // of those, by what they wrote
+	wrote    uint64              // one past the newest write
+	told     uint64              // below it, an entry says, every write is settled
+}
+
+// replay reads the log from an index on.
+func (g *Gateway) replay(ctx context.Context, from uint64) (*past, error) {
+	p := &past{open: map[writeKey]*intent{}, versions: map[version]*intent{}}
 	for at := from; at < g.c.Chain.Size(); at++ {
 		body, err := g.c.Chain.Body(ctx, at)
 		if errors.Is(err, chain.ErrErased) {
 			continue
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("entry %d: %w", at, err)
+			return nil, fmt.Errorf("entry %d: %w", at, err)
 		}
-		if (body.Kind != chain.Write && body.Kind != chain.WriteFailed) || len(body.Resources) != 1 {
-			continue
+		p.read(at, body, g.intentOf)
+	}
+	return p, nil
+}
+
+// read takes one entry in.
+func (p *past) read(at uint64, body *chain.Body, intentOf func(uint64, *chain.Body) *intent) {
+	switch body.Kind {
+	case chain.Write, chain.WriteFailed:
+		if len(body.Resources) != 1 {
+			return
 		}
 		r := body.Resources[0]
-		key := writeKey{r.Type, r.ID, r.Revision, string(r.Digest), body.Correlation}
+		key, wrote := writeKey{r.Type, r.ID, r.Revision, string(r.Digest), body.Correlation}, version{r.Type, r.ID, r.Revision}
 		if body.Kind == chain.WriteFailed {
-			delete(open, key)
+			delete(p.open, key)
+			delete(p.versions, wrote)
+			return
+		}
+		p.has(version{r.Type, r.ID, r.Revision - 1}) // nothing follows what is not there
+		i := intentOf(at, body)
+		p.open[key], p.versions[wrote] = i, i
+		p.order, p.wrote = append(p.order, key), at+1
+	case chain.Admin:
+		if body.Action == actionSettled && body.Count <= at {
+			p.told = max(p.told, body.Count)
+		}
+	default:
+		for _, r := range slices.Concat(body.Resources, body.Returned) {
+			p.has(version{r.Type, r.ID, r.Revision})
+		}
+	}
+}
+
+// has notes that a revision was there when an entry was written that names it.
+func (p *past) has(v version) {
+	if i := p.versions[v]; i != nil && v.revision > 0 {
+		i.known = true
+	}
+}
+
+// left are the writes that nothing closed, in order, with what the log says of
+// each.
+func (p *past) left() []*intent {
+	newest := map[fhir.Ref]*intent{}
+	var out []*intent
+	for _, key := range p.order {
+		i, still := p.open[key]
+		if !still {
 			continue
 		}
-		open[key] = g.intentOf(at, body)
-		order = append(order, key)
+		i.known = i.known || i.entry < p.told
+		if before := newest[i.ref()]; before != nil && before != i {
+			before.passed = true
+		}
+		newest[i.ref()] = i
+		out = append(out, i)
 	}
-	return open, order, nil
+	return out
 }
 
 // intentOf is a write as the log remembers it.
@@ -182,7 +268,10 @@ func (g *Gateway) restore(ctx context.Context, i *intent) error {
 	if err != nil {
 		return err
 	}
-	if has == nil {
+	switch {
+	case has == nil && i.known:
+		return g.lose(ctx, i)
+	case has == nil:
 		return g.close(ctx, i, "not-in-store")
 	}
 	if err := g.remember(ctx, i, has); err != nil {

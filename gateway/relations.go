@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,14 +38,14 @@ func (g *Gateway) previewRelation(_ context.Context, k *call) (int, any, error) 
 		return 0, nil, err
 	}
 	r := policy.Relation{
-		V: 1, ID: in.ID, Kind: in.Kind, Subject: in.Subject, Patient: in.Patient, Unit: in.Unit, For: in.For,
+		V: 1, ID: in.ID, Kind: in.Kind, Subject: in.Subject, Patient: patientRef(in.Patient), Unit: in.Unit, For: in.For,
 		From: from.UnixMilli(), Until: until.UnixMilli(), Issued: k.now.UnixMilli(),
 	}
 	if r.ID == "" {
 		r.ID = "r-" + newID()
 	}
 	if err := r.Validate(); err != nil {
-		return 0, nil, refuseWith(unprocessable, err.Error(), err)
+		return 0, nil, refuseWith(statementRefused, statementFault(err), err)
 	}
 	digest := r.Digest()
 	return http.StatusOK, map[string]any{"relation": r, "digest": encode64(digest[:])}, nil
@@ -63,16 +64,21 @@ func instant(s string, otherwise time.Time) (time.Time, error) {
 	return t, nil
 }
 
-// signedBy is a signature as it comes in JSON.
+// signedBy is a signature as it comes in JSON, under either of two names, as
+// everywhere else here or as in the statement itself.
 type signedBy struct {
-	Signer string `json:"signer"`
-	Value  string `json:"value"`
+	Signer    string `json:"signer"`
+	Value     string `json:"value"`
+	Signature string `json:"signature"`
 }
 
 func signatures(in []signedBy) ([]policy.Signature, error) {
 	out := make([]policy.Signature, 0, len(in))
 	for _, s := range in {
-		value, err := decode64(s.Value)
+		if (s.Value == "") == (s.Signature == "") {
+			return nil, badRequest("a signature has a signer and one signature")
+		}
+		value, err := decode64(s.Value + s.Signature)
 		if err != nil {
 			return nil, err
 		}
@@ -96,6 +102,10 @@ func (g *Gateway) createRelation(ctx context.Context, k *call) (int, any, error)
 		return 0, nil, err
 	}
 	statement := policy.SignedRelation{Relation: in.Relation, Signatures: signed}
+	if g.stillborn(in.Relation, k.now) {
+		k.patient = in.Relation.Patient
+		return 0, nil, refuseWith(statementRefused, "it has ended before it is recorded", nil)
+	}
 	e := k.entryBy(chain.Relation, in.Relation.Patient, statement.Encode())
 	if e.Actor == "" {
 		e.Actor = strings.Join(lo.Map(in.Signatures, func(s signedBy, _ int) string { return s.Signer }), " ")
@@ -105,4 +115,13 @@ func (g *Gateway) createRelation(ctx context.Context, k *call) (int, any, error)
 		return 0, nil, err
 	}
 	return http.StatusCreated, map[string]any{"id": in.Relation.ID, "entry": index}, nil
+}
+
+// stillborn is true of a relation that has ended and ends none that runs: to
+// move the end of one that does to now is how a relation is ended early.
+func (g *Gateway) stillborn(r policy.Relation, now time.Time) bool {
+	if r.Until > now.UnixMilli() || r.Subject == "" || r.Patient == "" {
+		return false
+	}
+	return !slices.Contains(g.c.State.Patients(policy.Subject{ID: r.Subject}, now), r.Patient)
 }

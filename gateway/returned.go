@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -60,14 +59,14 @@ func (q *returned) run(ctx context.Context) {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()
 			if err := q.flush(last); err != nil {
-				q.g.log.Error("what was returned is not all in the log", slog.Any("error", err))
+				q.g.log.Error("what was returned is not all in the log", failure(err))
 			}
 			return
 		case <-q.some:
 		}
 		wait(ctx, returnedEvery) // gather a few
 		if err := q.flush(context.WithoutCancel(ctx)); err != nil {
-			q.g.log.Warn("log what was returned", slog.Any("error", err))
+			q.g.log.Warn("log what was returned", failure(err))
 			select {
 			case q.some <- struct{}{}: // again, in a while
 			default:

@@ -47,13 +47,13 @@ func (g *Gateway) routes() *echo.Echo {
 	g.get(e, "/fhir/:type/:id/_history", g.fhir(interactionHistory, noBody, g.history))
 	g.get(e, "/fhir/:type/:id/_history/:revision", g.fhir(interactionVRead, noBody, g.read))
 
-	e.POST("/api/grants/preview", g.api(g.previewGrant))
-	e.POST("/api/grants", g.api(g.createGrant))
-	e.GET("/api/grants", g.api(g.listGrants))
-	e.POST("/api/grants/:id/withdraw", g.api(g.withdrawGrant))
-	e.POST("/api/relations/preview", g.api(g.previewRelation))
-	e.POST("/api/relations", g.apiOpen(g.createRelation))
-	e.POST("/api/enrol", g.apiOpen(g.enrol))
+	e.POST("/api/grants/preview", g.api(aboutGrant, g.previewGrant))
+	e.POST("/api/grants", g.api(aboutGrant, g.createGrant))
+	e.GET("/api/grants", g.api(aboutGrant, g.listGrants))
+	e.POST("/api/grants/:id/withdraw", g.api(aboutWithdraw, g.withdrawGrant))
+	e.POST("/api/relations/preview", g.api(aboutRelation, g.previewRelation))
+	e.POST("/api/relations", g.apiOpen(aboutRelation, g.createRelation))
+	e.POST("/api/enrol", g.apiOpen(aboutEnrol, g.enrol))
 
 	e.POST("/oauth/session", g.beginSession)
 	e.POST("/oauth/token", g.token)
@@ -107,7 +107,7 @@ func (g *Gateway) fhir(name string, body content, do interaction) echo.HandlerFu
 		}
 		a, err := do(ctx, k)
 		if err != nil {
-			return g.fail(c, k, err)
+			return g.fail(c, k, g.faulted(ctx, k, err))
 		}
 		return g.send(c, k, a)
 	}
@@ -155,7 +155,7 @@ type discard struct{}
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // front bounds how many requests are under way at once, and holds all of them
-// back until earlier writes are settled.
+// back while the log is in doubt and until earlier writes are settled.
 func (g *Gateway) front() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -166,6 +166,8 @@ func (g *Gateway) front() http.Handler {
 			return
 		}
 		switch {
+		case g.c.Hold() != "":
+			g.refuseAtTheDoor(w, held)
 		case !g.intents.settled():
 			g.refuseAtTheDoor(w, upstreamDown)
 		case g.returned.full():

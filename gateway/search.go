@@ -22,9 +22,17 @@ const notice = "Consent and policy may limit what is shown here. To ask for more
 // sought is a search on its way.
 type sought struct {
 	query fhir.Query
-	named []string  // patients that the search names, "Patient/…", those that exist
 	after *position // where the page begins; nil at the first
 	count int
+}
+
+// considered is what a search looks at.
+type considered struct {
+	rows    []*candidate // to be decided on
+	named   []string     // patients that the search names and the index knows
+	denials []*group     // one for each name of which nothing can be shown, whether it is there or not
+	byName  bool         // rows are what ids in the search name, one each
+	aimed   bool         // the search names patients
 }
 
 // search answers a search on one type. Candidates come from the index, the page
@@ -50,7 +58,7 @@ func (g *Gateway) search(ctx context.Context, k *call) (answer, error) {
 	if k.typ == "Patient" && isLookup(s.query) {
 		return g.lookup(ctx, k, s)
 	}
-	found, err := g.candidates(ctx, k, &s)
+	found, err := g.candidates(ctx, k, s)
 	if err != nil {
 		return answer{}, err
 	}
@@ -125,41 +133,120 @@ func (g *Gateway) parseSearch(k *call) (sought, error) {
 	return s, nil
 }
 
+// maxNames bounds how many ids or patients one search may name: each of them
+// leaves an entry in the log.
+const maxNames = 200
+
 // candidates are the rows that the search could mean. A search that names
 // patients looks at theirs, one that names ids at those, any other at the
-// patients about whom the caller could have a permit at all.
-func (g *Gateway) candidates(ctx context.Context, k *call, s *sought) ([]*candidate, error) {
+// patients about whom the caller could have a permit at all. A name that leads
+// to nothing is a denial like one that leads to something hidden, so that
+// neither the log's length nor the header that follows it tells them apart.
+func (g *Gateway) candidates(ctx context.Context, k *call, s sought) (considered, error) {
 	named, names := namedPatients(s.query)
 	ids, hasIDs := namedIDs(s.query)
+	if len(named) > maxNames || len(ids) > maxNames {
+		return considered{}, refuse(tooCostly, nil)
+	}
+	may := g.concerned(k)
+	f := considered{aimed: names, byName: hasIDs && !names || k.typ == "Patient" && names}
 	var rows []index.Row
 	var err error
 	switch {
-	case k.typ == "Patient" && names: // the patient's own record, named as _id or not at all
-		rows, err = g.rowsByID(ctx, k.typ, lo.Map(named, func(p string, _ int) string { return p[len("Patient/"):] }))
 	case names:
-		rows, err = g.rowsOf(ctx, k.typ, named)
+		var near []string
+		if f.named, near, err = g.split(ctx, named, may, &f); err != nil {
+			return f, err
+		}
+		if !f.byName {
+			rows, err = g.rowsOf(ctx, k.typ, near)
+			break
+		}
+		rows, err = g.rowsByID(ctx, k.typ, lo.Map(near, func(p string, _ int) string { return p[len("Patient/"):] }))
 	case hasIDs:
-		rows, err = g.rowsByID(ctx, k.typ, ids)
+		rows, err = g.rowsNamed(ctx, k, lo.Uniq(ids), may, &f)
 	default:
 		rows, err = g.rowsOf(ctx, k.typ, g.c.State.Patients(k.session.Subject, k.now))
 	}
 	if err != nil {
-		return nil, err
+		return f, err
 	}
-	if s.named, err = g.existing(ctx, named); err != nil {
-		return nil, err
+	for _, gr := range f.denials {
+		g.metrics.decision(policy.Decision{Reason: gr.reason})
 	}
-	out := make([]*candidate, 0, len(rows))
 	for _, row := range rows {
 		c, err := g.candidateOf(row)
 		if err != nil {
-			return nil, err
+			return f, err
 		}
-		if attributesMatch(s.query, c.attributes) {
-			out = append(out, c)
+		// What a lost record's attributes would have been is not known for sure; that
+		// it is lost is said to whoever might have read it.
+		if f.byName || lost(row) || attributesMatch(s.query, c.attributes) {
+			f.rows = append(f.rows, c)
 		}
 	}
-	return out, nil
+	return f, nil
+}
+
+// concerned tells about whom the caller could have a permit at all. About
+// anybody else no record need be looked at to deny it, and so the answer takes
+// as long for a patient with many records as for one who does not exist.
+func (g *Gateway) concerned(k *call) func(patient string) bool {
+	implicit := g.c.State.Trust().Implicit
+	if implicit != "" && implicit != policy.ImplicitDeny || len(g.c.State.Grants("")) > 0 {
+		return func(string) bool { return true }
+	}
+	about := lo.Keyify(g.c.State.Patients(k.session.Subject, k.now))
+	return func(patient string) bool { return lo.HasKey(about, patient) }
+}
+
+// split tells the named patients that the index knows from those it does not,
+// which are denied under the tenant, for an id that somebody made up draws no
+// log key; and of those it knows, the near ones about whom there could be a
+// permit from the rest, who are denied under themselves.
+func (g *Gateway) split(ctx context.Context, named []string, may func(string) bool, f *considered) (known, near []string, err error) {
+	there, err := g.existing(ctx, named)
+	if err != nil {
+		return nil, nil, err
+	}
+	exists := lo.Keyify(there)
+	for _, p := range named {
+		switch {
+		case !lo.HasKey(exists, p):
+			f.denials = append(f.denials, g.denied("", policy.NoGrant))
+		case !may(p):
+			f.denials = append(f.denials, g.denied(p, policy.NoGrant))
+		default:
+			known, near = append(known, p), append(near, p)
+		}
+	}
+	return known, near, nil
+}
+
+// rowsNamed are the rows of ids, as far as they could be permitted; the other
+// ids are denied one by one.
+func (g *Gateway) rowsNamed(ctx context.Context, k *call, ids []string, may func(string) bool, f *considered) ([]index.Row, error) {
+	var rows []index.Row
+	for _, id := range ids {
+		row, found, err := g.current(ctx, k.typ, id)
+		switch {
+		case err != nil:
+			return nil, err
+		case !found:
+			f.denials = append(f.denials, g.denied("", policy.NoGrant))
+		case row.Deleted || !may(row.Patient):
+			f.denials = append(f.denials, g.denied(row.Patient, policy.NoGrant))
+		default:
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}
+
+// denied is the entry of a name of which nothing is shown. It says how many and
+// not which: the names of what does not exist are nobody's to keep.
+func (g *Gateway) denied(patient string, reason policy.Reason) *group {
+	return &group{patient: patient, action: policy.Search, policy: g.c.Engine.Digest(), denied: 1, reason: reason}
 }
 
 func (g *Gateway) rowsOf(ctx context.Context, typ string, patients []string) ([]index.Row, error) {
@@ -207,11 +294,13 @@ func (g *Gateway) existing(ctx context.Context, patients []string) ([]string, er
 }
 
 // choose decides, sorts and pages. The groups are what goes into the log: one
-// for each patient of whom something is opened, was denied, or was named; one of
-// the tenant where there is none of these.
-func (g *Gateway) choose(ctx context.Context, k *call, s sought, found []*candidate) (page []*candidate, groups []*group, more bool) {
+// for each patient of whom something is on the page; with the first page, one
+// for each name in the search of which nothing is; one of the tenant where there
+// is none of these. So their number follows from what was asked and what is
+// shown, and from nothing that is hidden.
+func (g *Gateway) choose(ctx context.Context, k *call, s sought, f considered) (page []*candidate, groups []*group, more bool) {
 	decisions := g.c.Engine.DecideAll(ctx, g.c.State, k.request(policy.Search, policy.Resource{Type: k.typ}),
-		lo.Map(found, func(c *candidate, _ int) policy.Resource { return c.attributes }), k.now)
+		lo.Map(f.rows, func(c *candidate, _ int) policy.Resource { return c.attributes }), k.now)
 	byPatient := map[string]*group{}
 	groupOf := func(patient string) *group {
 		if byPatient[patient] == nil {
@@ -220,18 +309,15 @@ func (g *Gateway) choose(ctx context.Context, k *call, s sought, found []*candid
 		}
 		return byPatient[patient]
 	}
-	var visible []*candidate
-	for i, c := range found {
+	var visible, hidden []*candidate
+	for i, c := range f.rows {
 		c.decision = decisions[i]
 		g.metrics.decision(c.decision)
-		if c.decision.Permit {
+		switch {
+		case !c.decision.Permit:
+			hidden = append(hidden, c)
+		case !f.byName || lost(c.row) || attributesMatch(s.query, c.attributes):
 			visible = append(visible, c)
-			continue
-		}
-		if s.after == nil { // counted once, with the first page
-			gr := groupOf(c.row.Patient)
-			gr.denied++
-			gr.reason = c.decision.Reason
 		}
 	}
 	slices.SortFunc(visible, newestFirst)
@@ -246,14 +332,32 @@ func (g *Gateway) choose(ctx context.Context, k *call, s sought, found []*candid
 		gr := groupOf(c.row.Patient)
 		gr.items = append(gr.items, c)
 	}
-	for _, p := range s.named {
-		groupOf(p)
+	if s.after == nil { // what is hidden is counted once, with the first page
+		groups = append(groups, f.denials...)
+		if f.aimed {
+			for _, p := range f.named {
+				groupOf(p)
+			}
+		}
+		for _, c := range hidden {
+			switch {
+			case f.byName && !f.aimed:
+				groups = append(groups, g.denied(c.row.Patient, c.decision.Reason))
+			case f.aimed || byPatient[c.row.Patient] != nil:
+				gr := groupOf(c.row.Patient)
+				gr.denied++
+				gr.reason = c.decision.Reason
+			}
+		}
 	}
 	if len(groups) == 0 {
-		groupOf("")
+		gr := groupOf("")
+		if s.after == nil && len(hidden) > 0 { // of patients whom nobody named, nothing of whom is shown
+			gr.denied, gr.reason = uint64(len(hidden)), hidden[0].decision.Reason
+		}
 	}
-	slices.SortFunc(groups, func(a, b *group) int { return cmp.Compare(a.patient, b.patient) })
-	return page, groups, more
+	slices.SortStableFunc(groups, func(a, b *group) int { return cmp.Compare(a.patient, b.patient) })
+	return page, byReason(groups), more
 }
 
 // newestFirst is the order of every search answer: by clinical time, latest

@@ -92,6 +92,7 @@ func somebody(t testing.TB, most int) (who string, all []*fhir.Resource) {
 }
 
 func TestASearchAnswersAsOverTheUnsealedData(t *testing.T) {
+	t.Parallel()
 	w := newWard(t)
 	who, all := somebody(t, 160)
 	w.load(w.loader(), all...)
@@ -129,6 +130,7 @@ func TestASearchAnswersAsOverTheUnsealedData(t *testing.T) {
 }
 
 func TestAttributesOfferWhateverTheRecordsDo(t *testing.T) {
+	t.Parallel()
 	all := append(fhirtest.Synthea(), fhirtest.Genomics(fhir.Ref{Type: "Patient", ID: "p1"})...)
 	if missed := gateway.Missed(t, all); len(missed) > 0 {
 		t.Errorf("search parameters whose values attributes do not have: %v", missed)
@@ -136,6 +138,7 @@ func TestAttributesOfferWhateverTheRecordsDo(t *testing.T) {
 }
 
 func TestASearchShowsWhatTheCallerMaySeeAndLogsOneEntryAPatient(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.load(s.loader, weight(t, "o3", "p1", 7), weight(t, "o4", "p2", 8))
 	for query, want := range map[string]struct {
@@ -148,7 +151,7 @@ func TestASearchShowsWhatTheCallerMaySeeAndLogsOneEntryAPatient(t *testing.T) {
 		"?patient=p1,p2":                   {[]string{"Observation/o3", "Observation/o1"}, []string{"Patient/p1", "Patient/p2"}},
 		"?patient=p1&patient=p2":           {nil, []string{"Patient/p1", "Patient/p2"}},
 		"?patient=nobody":                  {nil, []string{""}},
-		"?_id=o1,o2,o9":                    {[]string{"Observation/o1"}, []string{"Patient/p1", "Patient/p2"}},
+		"?_id=o1,o2,o9":                    {[]string{"Observation/o1"}, []string{"", "Patient/p1", "Patient/p2"}},
 		"?patient=p1&date=2026-01-07":      {[]string{"Observation/o3"}, []string{"Patient/p1"}},
 		"?patient=p1&date=gt2026-02":       {nil, []string{"Patient/p1"}},
 		"?subject=Patient/p1&code=29463-7": {[]string{"Observation/o3", "Observation/o1"}, []string{"Patient/p1"}},
@@ -179,6 +182,7 @@ func TestASearchShowsWhatTheCallerMaySeeAndLogsOneEntryAPatient(t *testing.T) {
 }
 
 func TestPostSearchAnswersAsGetDoes(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	get := s.get(s.doctor, "/fhir/Observation?patient=p1&code=29463-7")
 	post := s.do(asking{method: "POST", path: "/fhir/Observation/_search", token: s.doctor, body: url.Values{"patient": {"p1"}, "code": {"29463-7"}}})
@@ -196,6 +200,7 @@ func TestPostSearchAnswersAsGetDoes(t *testing.T) {
 }
 
 func TestPagesAreTheCallersOwn(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	for i := range 7 {
 		s.load(s.loader, weight(t, fmt.Sprintf("m%d", i), "p1", 10+i))
@@ -233,6 +238,7 @@ func TestPagesAreTheCallersOwn(t *testing.T) {
 }
 
 func TestThePageIsClamped(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, wardOptions{edit: func(c *gateway.Config) { c.Limits.Page, c.Limits.PageMax = 1, 2 }})
 	s.load(s.loader, weight(t, "o5", "p1", 9), weight(t, "o6", "p1", 9))
 	for count, want := range map[string]int{"": 1, "&_count=2": 2, "&_count=1000000": 2} {
@@ -243,6 +249,7 @@ func TestThePageIsClamped(t *testing.T) {
 }
 
 func TestWhatAttributesDoNotAnswerIsRefusedByName(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	for query, named := range map[string]string{
 		"Observation?value-quantity=gt5":                  "value-quantity",
@@ -297,6 +304,7 @@ func TestWhatAttributesDoNotAnswerIsRefusedByName(t *testing.T) {
 }
 
 func TestAPatientIsFoundByIdentifierOrByNameAndBirthDateInAMinimalView(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	stranger := s.signIn("Practitioner/d2", "doctor")
 	for _, query := range []string{
@@ -336,6 +344,7 @@ func TestAPatientIsFoundByIdentifierOrByNameAndBirthDateInAMinimalView(t *testin
 }
 
 func TestAVIPIsNotFound(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	vip, err := patient(t, "p5").WithMeta(fhir.Meta{Security: []fhir.Coding{{System: policy.SystemSensitivity, Code: "VIP"}}})
 	s.check(err)

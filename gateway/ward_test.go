@@ -56,6 +56,7 @@ type ward struct {
 	logs     *logs
 
 	loaderKey *ecdsa.PrivateKey
+	keys      map[string]ed25519.PrivateKey // of who enrolled over HTTP
 	edit      func(*gateway.Config)
 }
 
@@ -311,6 +312,13 @@ func (w *ward) signInTo(client, scope, person string, roles ...string) string {
 	if scope != "" {
 		form.Set("scope", scope)
 	}
+	if _, enrolled := w.State.Key(person); enrolled {
+		key, ours := w.keys[person]
+		if !ours {
+			key = w.Key(person)
+		}
+		form.Set("signature", signatureOf(key, policy.SignInMessage(start["nonce"].(string))))
+	}
 	a := w.do(asking{method: http.MethodPost, path: "/oauth/token", body: form})
 	if a.status != http.StatusOK {
 		w.t.Fatalf("sign in %s: %v", person, a)
@@ -354,8 +362,15 @@ func (w *ward) body(index uint64) *chain.Body {
 	return b
 }
 
-// since are the entries from an index on.
+// since are the entries from an index on, but for those that say what is settled:
+// they come in their own time.
 func (w *ward) since(index uint64) []*chain.Body {
+	w.t.Helper()
+	return lo.Filter(w.all(index), func(b *chain.Body, _ int) bool { return b.Kind != chain.Admin })
+}
+
+// all are the entries from an index on.
+func (w *ward) all(index uint64) []*chain.Body {
 	w.t.Helper()
 	var out []*chain.Body
 	for ; index < w.Log.Size(); index++ {
@@ -366,7 +381,9 @@ func (w *ward) since(index uint64) []*chain.Body {
 
 // kinds are the kinds of entries, but for follow-ups, whose time is their own.
 func kinds(bodies []*chain.Body) []chain.Kind {
-	return lo.FilterMap(bodies, func(b *chain.Body, _ int) (chain.Kind, bool) { return b.Kind, b.Kind != chain.Returned })
+	return lo.FilterMap(bodies, func(b *chain.Body, _ int) (chain.Kind, bool) {
+		return b.Kind, b.Kind != chain.Returned
+	})
 }
 
 // eventually waits for something that happens in the background.
@@ -426,6 +443,7 @@ const (
 	invalid       // 422
 	foreign       // a sealed record instead
 	swapped       // the current version in place of an earlier one
+	garbled       // no FHIR at all
 )
 
 func (l *line) when(f func(*http.Request) fault) {
@@ -464,6 +482,9 @@ func (l *line) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 			r = lo.Must(fhir.Bundle{Type: "searchset", Entries: []fhir.BundleEntry{{FullURL: "Observation/o2", Resource: r, SearchMode: "match"}}}.Resource())
 		}
 		_, _ = rw.Write(r.JSON())
+	case garbled:
+		rw.Header().Set("Content-Type", "application/fhir+json")
+		_, _ = rw.Write([]byte(`{"resourceType":"Observation","id":`))
 	case swapped:
 		r = r.Clone(r.Context())
 		r.URL.Path, _, _ = strings.Cut(r.URL.Path, "/_history")

@@ -69,19 +69,41 @@ func (g *Gateway) update(ctx context.Context, k *call) (answer, error) {
 		}
 		return g.store(ctx, k, r, nil)
 	}
-	if g.decide(ctx, k, policy.Update, old); !old.decision.Permit {
+	if g.decideChange(ctx, k, policy.Update, old); !old.decision.Permit {
 		return answer{}, g.deny(ctx, k, old)
 	}
 	if ifMatch != "" && ifMatch != strconv.FormatUint(old.row.Revision, 10) {
 		return answer{}, g.precondition(ctx, k, old)
 	}
-	if k.before = old.row.Upstream; old.row.Deleted {
+	if k.before = old.row.Upstream; old.row.Deleted || lost(old.row) {
 		k.before = ""
 		if err := g.vacant(ctx, k); err != nil {
 			return answer{}, err
 		}
 	}
 	return g.store(ctx, k, r, old)
+}
+
+// decideChange asks policy about a change of what is there. Whoever replaces or
+// deletes a record says that they know what it is; who neither may read it, nor
+// wrote it, nor is a registered system is told what would be told of nothing.
+func (g *Gateway) decideChange(ctx context.Context, k *call, action string, old *candidate) {
+	if g.decide(ctx, k, action, old); !old.decision.Permit || g.loader(k) || g.wrote(k, old) {
+		return
+	}
+	if d := g.mayRead(ctx, k, old); !d.Permit {
+		old.decision = d
+	}
+}
+
+// wrote is true of a record that names the caller as its author.
+func (g *Gateway) wrote(k *call, c *candidate) bool {
+	return c.attributes.Author != "" && c.attributes.Author == k.session.Subject.ID
+}
+
+// mayRead asks policy whether the caller could read a record as it is.
+func (g *Gateway) mayRead(ctx context.Context, k *call, c *candidate) policy.Decision {
+	return g.c.Engine.Decide(ctx, g.c.State, k.request(policy.Read, c.attributes), k.now)
 }
 
 // vacant makes sure that there is nothing in the store where a record is to
@@ -127,7 +149,7 @@ func (g *Gateway) delete(ctx context.Context, k *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if g.decide(ctx, k, policy.Delete, old); !old.decision.Permit {
+	if g.decideChange(ctx, k, policy.Delete, old); !old.decision.Permit {
 		return answer{}, g.deny(ctx, k, old)
 	}
 	if ifMatch != "" && ifMatch != strconv.FormatUint(old.row.Revision, 10) {
@@ -165,8 +187,15 @@ func (g *Gateway) incoming(k *call) (*fhir.Resource, error) {
 	if r.Type() != k.typ {
 		return nil, badRequest("the resource's type is not that of the address")
 	}
+	if g.c.Modes[k.typ] == Seal && len(r.JSON()) > maxSealed {
+		return nil, refuseFor(tooLarge, "sealed it would be larger than a store takes")
+	}
 	return r, nil
 }
+
+// maxSealed bounds a resource that is sealed: padded (by 2 % at this size) and in
+// base64 it must still be a resource of at most 10 MiB.
+const maxSealed = 7 << 20
 
 // writable refuses what is not written here: parameters, conditions, types.
 func (g *Gateway) writable(k *call) error {
@@ -237,13 +266,21 @@ func (g *Gateway) store(ctx context.Context, k *call, r *fhir.Resource, old *can
 	if namesItself(r) {
 		return answer{}, refuse(identifierAsID, nil)
 	}
+	r, err := g.plainOwner(r)
+	if err != nil {
+		return answer{}, err
+	}
+	sent := r
 	c, r, err := g.image(k, r, old)
 	if err != nil {
 		return answer{}, err
 	}
-	if k.typ == "Patient" && !g.loader(k) && has(r, "link") {
+	if k.typ == "Patient" && has(r, "link") {
 		c.decision = policy.Decision{Reason: reasonLink, Policy: g.c.Engine.Digest()}
-		return answer{}, g.forbid(ctx, k, c)
+		if err := g.logForbidden(ctx, k, c); err != nil {
+			return answer{}, err
+		}
+		return answer{}, invalidAt("Patient.link", "patients are made one by an administrator, not here")
 	}
 	// Changing whose record it is comes before everything else that may be wrong.
 	if old != nil && c.attributes.Patient != old.attributes.Patient {
@@ -252,6 +289,9 @@ func (g *Gateway) store(ctx context.Context, k *call, r *fhir.Resource, old *can
 	}
 	if g.decideWrite(ctx, k, c); !c.decision.Permit {
 		return answer{}, g.forbid(ctx, k, c)
+	}
+	if err := g.valid(ctx, r, c.attributes.Patient); err != nil {
+		return answer{}, err
 	}
 	envelope, err := g.c.Sealer.Seal(r, c.attributes, c.row.Revision)
 	if err != nil {
@@ -270,7 +310,8 @@ func (g *Gateway) store(ctx context.Context, k *call, r *fhir.Resource, old *can
 	if err := g.commit(ctx, k, i, g.writeEntry(k, c, c.ref()), skeleton); err != nil {
 		return answer{}, err
 	}
-	return g.written(k, r, c, old == nil || old.row.Deleted)
+	shown := g.shows(ctx, k, sent, c)
+	return g.written(k, r, c, old == nil || old.row.Deleted, shown)
 }
 
 // The reasons in the entries of writes that would have moved a record to another
@@ -279,6 +320,17 @@ const (
 	reasonReparent = "reparent"
 	reasonLink     = "link"
 )
+
+// shows tells whether the answer to a write may show what was stored: to those
+// who may read it, and to a registered system what says no more than was sent.
+// Labels that were kept from before are news.
+func (g *Gateway) shows(ctx context.Context, k *call, sent *fhir.Resource, c *candidate) bool {
+	if !g.loader(k) {
+		return g.mayRead(ctx, k, c).Permit
+	}
+	said, err := policy.Describe(sent, g.c.Labelling, k.now)
+	return err == nil && said.Conf == c.attributes.Conf && slices.Equal(said.Sens, c.attributes.Sens)
+}
 
 func has(r *fhir.Resource, element string) bool {
 	_, there := r.Tree()[element]
@@ -343,6 +395,13 @@ func (g *Gateway) again(ctx context.Context, k *call, a policy.Resource) func(ti
 // forbid logs a write that is not allowed, under its patient if there is such a
 // one, and says so: whoever writes knows what they wrote.
 func (g *Gateway) forbid(ctx context.Context, k *call, c *candidate) error {
+	if err := g.logForbidden(ctx, k, c); err != nil {
+		return err
+	}
+	return refuse(forbidden, nil)
+}
+
+func (g *Gateway) logForbidden(ctx context.Context, k *call, c *candidate) error {
 	e := g.denial(k, c)
 	e.Resources = []chain.Resource{{Type: c.row.Type, ID: c.row.ID}}
 	known, err := g.existing(ctx, validPatients(c.row.Patient))
@@ -352,11 +411,8 @@ func (g *Gateway) forbid(ctx context.Context, k *call, c *candidate) error {
 	if len(known) == 0 {
 		e.Patient = ""
 	}
-	if err := g.append(ctx, k, e); err != nil {
-		return err
-	}
 	k.reason = c.decision.Reason
-	return refuse(forbidden, nil)
+	return g.append(ctx, k, e)
 }
 
 func validPatients(patient string) []string {
@@ -374,14 +430,14 @@ func (g *Gateway) writeEntry(k *call, c *candidate, ref chain.Resource) chain.En
 }
 
 // written is the answer to a write that is in the store.
-func (g *Gateway) written(k *call, r *fhir.Resource, c *candidate, created bool) (answer, error) {
+func (g *Gateway) written(k *call, r *fhir.Resource, c *candidate, created, shown bool) (answer, error) {
 	revision := strconv.FormatUint(c.row.Revision, 10)
 	a := answer{status: http.StatusOK, revision: revision, modified: c.row.Updated}
 	if created {
 		a.status = http.StatusCreated
 		a.location = g.c.Base + "/" + c.row.Type + "/" + c.row.ID + "/_history/" + revision
 	}
-	if preferMinimal(k.header) {
+	if !shown || preferMinimal(k.header) {
 		return a, nil
 	}
 	var err error

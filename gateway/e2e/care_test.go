@@ -116,6 +116,12 @@ func TestAnApplicationSignsItsUserInKnowingNothingButTheIssuer(t *testing.T) {
 		"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "client_id": {app}, "session": {session},
 		"subject_token": {idToken}, "subject_token_type": {"urn:ietf:params:oauth:token-type:id_token"},
 	}
+	// The patient has a key, and the identity provider's word alone is not enough.
+	exchange.Set("signature", signature(t, h.Keys.Patient, "wardkey-signin-v1\x00", []byte(nonce)))
+	if r := h.ask(t, http.MethodPost, "/oauth/token", "", []byte(exchange.Encode()), "Content-Type", "application/x-www-form-urlencoded"); r.status != http.StatusBadRequest {
+		t.Errorf("by another patient's key: %d %s", r.status, r.body)
+	}
+	exchange.Set("signature", signature(t, h.Keys.PatientB, "wardkey-signin-v1\x00", []byte(nonce)))
 	access, _ := form("/oauth/token", exchange)["access_token"].(string)
 	if r := h.ask(t, http.MethodGet, "/fhir/"+h.Refs.PatientB, access, nil); r.status != http.StatusOK {
 		t.Errorf("with the session: %d %s", r.status, r.body)

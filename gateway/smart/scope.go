@@ -7,6 +7,7 @@ import (
 
 	"github.com/samber/lo"
 
+	"github.com/wardkey/wardkey/chain"
 	"github.com/wardkey/wardkey/policy"
 )
 
@@ -31,6 +32,9 @@ func grantScope(registered policy.Client, wanted []string) ([]string, policy.Sco
 		if len(granted) == 0 {
 			return nil, policy.Scopes{}, ErrScope
 		}
+	}
+	if len(granted) > chain.MaxScopes || slices.ContainsFunc(granted, func(s string) bool { return len(s) > chain.MaxScopeBytes }) {
+		return nil, policy.Scopes{}, fmt.Errorf("%w: more than an entry of the log can name", ErrScope)
 	}
 	scopes, err := policy.ParseScopes(granted)
 	if err != nil {

@@ -102,10 +102,14 @@ func (s *Sessions) end(session, client string) (int64, error) {
 // and returns an access token with its session. The scopes are those asked for
 // that the client is registered with; all of them if none is asked for.
 //
+// The signature is by the key that a patient is enrolled with, over
+// [policy.SignInMessage] of the nonce; nil for everybody else. Whether one is
+// needed is the state's to say, as it is whether this is it.
+//
 // Errors: ErrClient, ErrSignIn (the state says why), ErrScope, ErrPending (the
 // entry is in the log, too few custodians have it; sign in again), ErrTooMany,
 // and those of the log.
-func (s *Sessions) Complete(ctx context.Context, client, session, idToken string, scope []string) (string, *Session, error) {
+func (s *Sessions) Complete(ctx context.Context, client, session, idToken string, scope []string, signature []byte) (string, *Session, error) {
 	registered, ok := s.c.Trust.Client(client)
 	if !ok || registered.Kind != policy.ClientUser {
 		return "", nil, ErrClient
@@ -114,7 +118,9 @@ func (s *Sessions) Complete(ctx context.Context, client, session, idToken string
 	if err != nil {
 		return "", nil, err
 	}
-	return s.signIn(ctx, registered, policy.SignIn{Session: session, Client: client, End: end, Token: idToken, Form: policy.FormIDToken}, scope)
+	return s.signIn(ctx, registered, policy.SignIn{
+		Session: session, Client: client, End: end, Token: idToken, Form: policy.FormIDToken, Signature: signature,
+	}, scope)
 }
 
 // Assert signs a backend client in by its assertion (RFC 7523), in one step.

@@ -2,6 +2,7 @@ package smart_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -49,10 +50,15 @@ func (d *desk) signIn(person string, scope []string, roles ...string) (string, *
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	return d.Complete(context.Background(), client, start.Session, d.Issuer.IDToken(d.t, person, start.Nonce, roles...), scope)
+	var signature []byte
+	if _, enrolled := d.State.Key(person); enrolled {
+		signature = ed25519.Sign(d.Key(person), policy.SignInMessage(start.Nonce))
+	}
+	return d.Complete(context.Background(), client, start.Session, d.Issuer.IDToken(d.t, person, start.Nonce, roles...), scope, signature)
 }
 
 func TestASessionIsWhoTheLogSaysItIs(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	token, session, err := d.signIn("Practitioner/d1", nil, "doctor")
 	if err != nil {
@@ -74,7 +80,42 @@ func TestASessionIsWhoTheLogSaysItIs(t *testing.T) {
 	}
 }
 
+// TestAPatientWithAKeySignsInWithThatKeyAlone: whoever takes over the identity
+// provider does not thereby become a patient who has a key.
+func TestAPatientWithAKeySignsInWithThatKeyAlone(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	if _, _, err := d.signIn("Patient/p1", nil); err != nil {
+		t.Fatalf("before there is a key: %v", err)
+	}
+	key, other := d.Key("Patient/p1"), d.Key("Patient/p2")
+	size := d.Log.Size()
+	for name, sign := range map[string]func(nonce string) []byte{
+		"nothing":               func(string) []byte { return nil },
+		"another's key":         func(nonce string) []byte { return ed25519.Sign(other, policy.SignInMessage(nonce)) },
+		"another session's":     func(string) []byte { return ed25519.Sign(key, policy.SignInMessage("another")) },
+		"the nonce by itself":   func(nonce string) []byte { return ed25519.Sign(key, []byte(nonce)) },
+		"a signature cut short": func(nonce string) []byte { return ed25519.Sign(key, policy.SignInMessage(nonce))[:63] },
+	} {
+		start, err := d.Begin(recordstest.ClientPortal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = d.Complete(t.Context(), recordstest.ClientPortal, start.Session, d.Issuer.IDToken(t, "Patient/p1", start.Nonce), nil, sign(start.Nonce))
+		if !errors.Is(err, smart.ErrSignIn) {
+			t.Errorf("%s: %v, want ErrSignIn", name, err)
+		}
+	}
+	if d.Log.Size() != size {
+		t.Error("a refused sign-in is in the log")
+	}
+	if _, session, err := d.signIn("Patient/p1", nil); err != nil || session.Patient() != "p1" {
+		t.Errorf("with the key: %v", err)
+	}
+}
+
 func TestTheStateRemembersNoTokens(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	token, session, err := d.signIn("Practitioner/d1", nil, "doctor")
 	if err != nil {
@@ -94,6 +135,7 @@ func TestTheStateRemembersNoTokens(t *testing.T) {
 }
 
 func TestScopesAreNarrowedNeverWidened(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	for asked, want := range map[string]string{
 		"": "user/*.rs", "user/*.rs": "user/*.rs", "user/Observation.r": "user/Observation.r", "user/*.cruds user/Patient.rs": "user/*.rs user/Patient.rs",
@@ -115,6 +157,7 @@ func TestScopesAreNarrowedNeverWidened(t *testing.T) {
 }
 
 func TestASessionsIdBindsItsClientAndItsTimes(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	start, err := d.Begin(recordstest.ClientPortal)
 	if err != nil {
@@ -129,7 +172,7 @@ func TestASessionsIdBindsItsClientAndItsTimes(t *testing.T) {
 		forged[i] ^= 1
 		session := base64.RawURLEncoding.EncodeToString(forged)
 		nonce := policy.SessionNonce(session, recordstest.ClientPortal, start.End.UnixMilli())
-		_, _, err := d.Complete(t.Context(), recordstest.ClientPortal, session, d.Issuer.IDToken(t, "Patient/p1", nonce), nil)
+		_, _, err := d.Complete(t.Context(), recordstest.ClientPortal, session, d.Issuer.IDToken(t, "Patient/p1", nonce), nil, nil)
 		if !errors.Is(err, smart.ErrSignIn) {
 			t.Fatalf("byte %d: %v", i, err)
 		}
@@ -140,6 +183,7 @@ func TestASessionsIdBindsItsClientAndItsTimes(t *testing.T) {
 }
 
 func TestNoSessionOutlivesItsEnd(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	token, session, err := d.signIn("Practitioner/d1", nil, "doctor")
 	if err != nil {
@@ -157,6 +201,7 @@ func TestNoSessionOutlivesItsEnd(t *testing.T) {
 }
 
 func TestThereAreAtMostSoManySessions(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, func(c *smart.Config) { c.Sessions = 2 })
 	for range 2 {
 		if _, _, err := d.signIn("Patient/p1", nil); err != nil {
@@ -187,6 +232,7 @@ func (r *racing) Append(ctx context.Context, entries ...chain.Entry) ([]chain.Re
 }
 
 func TestOfTwoSignInsByOneTokenOneHasEffect(t *testing.T) {
+	t.Parallel()
 	log := &racing{}
 	d := newDesk(t, func(c *smart.Config) {
 		log.Log = c.Log.(*chain.Log)
@@ -199,15 +245,16 @@ func TestOfTwoSignInsByOneTokenOneHasEffect(t *testing.T) {
 	token := d.Issuer.IDToken(t, "Patient/p1", start.Nonce)
 	var first error
 	log.before = func() {
-		_, _, first = d.Complete(t.Context(), recordstest.ClientPortal, start.Session, token, nil)
+		_, _, first = d.Complete(t.Context(), recordstest.ClientPortal, start.Session, token, nil, nil)
 	}
-	_, _, second := d.Complete(t.Context(), recordstest.ClientPortal, start.Session, token, nil)
+	_, _, second := d.Complete(t.Context(), recordstest.ClientPortal, start.Session, token, nil, nil)
 	if first != nil || !errors.Is(second, smart.ErrSignIn) {
 		t.Errorf("first %v, second %v", first, second)
 	}
 }
 
 func TestTokensAreLookedUpAndRevokedConcurrently(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	token, _, err := d.signIn("Practitioner/d1", nil, "doctor")
 	if err != nil {
@@ -233,6 +280,7 @@ func TestTokensAreLookedUpAndRevokedConcurrently(t *testing.T) {
 }
 
 func TestNonsenseIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
 	if _, err := smart.New(smart.Config{}); err == nil {
 		t.Error("sessions without a log")
 	}

@@ -26,7 +26,7 @@ func (w *ward) raw(request string) (status int, closing bool, body string) {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(w.server.URL, "http://"))
 	w.check(err)
 	defer conn.Close()
-	w.check(conn.SetDeadline(time.Now().Add(10 * time.Second)))
+	w.check(conn.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(conn, request)
 	w.check(err)
 	method, _, _ := strings.Cut(request, " ")

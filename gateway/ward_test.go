@@ -389,7 +389,7 @@ func kinds(bodies []*chain.Body) []chain.Kind {
 // eventually waits for something that happens in the background.
 func (w *ward) eventually(what string, is func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if is() {
 			return
 		}

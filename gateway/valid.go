@@ -71,6 +71,12 @@ func (g *Gateway) valid(ctx context.Context, r *fhir.Resource, patient string) e
 	if at := badDate(r); at != "" {
 		return invalidAt(at, "not a date or time")
 	}
+	if at := badCode(r); at != "" {
+		return invalidAt(at, "not a code of its value set")
+	}
+	if at := blank(r.Type(), r.Tree()); at != "" {
+		return invalidAt(at, "empty")
+	}
 	if r.Type() == "Patient" {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/wardkey/wardkey/gateway"
 	"github.com/wardkey/wardkey/gateway/node"
 	"github.com/wardkey/wardkey/gateway/node/demo/idp"
+	"github.com/wardkey/wardkey/records"
 )
 
 // A Hospital is everything that runs: identity provider, custodians, and the
@@ -327,9 +329,28 @@ func (h *Hospital) admin() http.Handler {
 			reply(w, http.StatusInternalServerError, map[string]any{"error": err.Error()})
 			return
 		}
+		if r.PathValue("act") == "start" {
+			h.reached(r.Context(), n)
+		}
 		reply(w, http.StatusOK, map[string]any{"custodian": n, "running": r.PathValue("act") == "start"})
 	})
 	return mux
+}
+
+// reached waits until the gateway has a custodian's answer again, so that who
+// started it may count on it; after a few seconds it no longer does.
+func (h *Hospital) reached(ctx context.Context, index int) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !slices.ContainsFunc(h.gateway.Quorum.Status(), func(s records.CustodianStatus) bool { return s.Index == index && s.Reachable }) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 func reply(w http.ResponseWriter, status int, body any) {

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/wardkey/wardkey/fhir"
 )
 
 // statuses are the codes that R4 requires in the status of the types that
@@ -49,15 +47,14 @@ func statuses(typ string) []string {
 
 // badCode is the path of a status, or a patient's gender, that R4 does not know;
 // "" if there is none.
-func badCode(r *fhir.Resource) string {
-	tree := r.Tree()
-	name, known := "status", statuses(r.Type())
-	if r.Type() == "Patient" {
+func badCode(typ string, tree map[string]any) string {
+	name, known := "status", statuses(typ)
+	if typ == "Patient" {
 		name, known = "gender", []string{"male", "female", "other", "unknown"}
 	}
 	v, there := tree[name]
 	if code, _ := v.(string); there && known != nil && !slices.Contains(known, code) {
-		return r.Type() + "." + name
+		return typ + "." + name
 	}
 	return ""
 }

@@ -164,8 +164,3 @@ func isEnvelope(r *fhir.Resource, digest [32]byte) bool {
 	e, err := records.FromSkeleton(r)
 	return err == nil && e.Digest() == digest
 }
-
-// skeletonOf dresses an envelope for the store.
-func skeletonOf(r *fhir.Resource, e *records.Envelope) (*fhir.Resource, error) {
-	return records.Skeleton(r, e)
-}

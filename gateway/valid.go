@@ -68,13 +68,14 @@ func (g *Gateway) valid(ctx context.Context, r *fhir.Resource, patient string) e
 	if lacks := records.Missing(r); lacks != "" {
 		return invalidAt(lacks, "missing, or not of its type")
 	}
-	if at := badDate(r); at != "" {
+	tree := r.Tree()
+	if at := badDate(r.Type(), tree); at != "" {
 		return invalidAt(at, "not a date or time")
 	}
-	if at := badCode(r); at != "" {
+	if at := badCode(r.Type(), tree); at != "" {
 		return invalidAt(at, "not a code of its value set")
 	}
-	if at := blank(r.Type(), r.Tree()); at != "" {
+	if at := blank(r.Type(), tree); at != "" {
 		return invalidAt(at, "empty")
 	}
 	if r.Type() == "Patient" {
@@ -93,10 +94,9 @@ func (g *Gateway) valid(ctx context.Context, r *fhir.Resource, patient string) e
 // badDate is the path of the first element that should hold a date and does not:
 // policy decides by when something was, and a date that it cannot read would be
 // none to it.
-func badDate(r *fhir.Resource) string {
-	tree := r.Tree()
+func badDate(typ string, tree map[string]any) string {
 	for _, name := range slices.Sorted(maps.Keys(tree)) {
-		at := r.Type() + "." + name
+		at := typ + "." + name
 		switch {
 		case strings.HasPrefix(name, "_"): // a primitive's extensions
 		case strings.HasSuffix(name, "DateTime"), strings.HasSuffix(name, "Instant"), isDate(name):

@@ -301,7 +301,7 @@ func (g *Gateway) store(ctx context.Context, k *call, r *fhir.Resource, old *can
 	if err := g.c.IndexKey.SealTerms(envelope, terms); err != nil {
 		return answer{}, refuse(internal, err)
 	}
-	skeleton, err := skeletonOf(r, envelope)
+	skeleton, err := records.Skeleton(r, envelope)
 	if err != nil {
 		return answer{}, refuse(unprocessable, err)
 	}

@@ -29,9 +29,9 @@ type Document struct {
 	Upstream   string  `json:"upstream"`
 
 	Custodians []CustodianEntry `json:"custodians"`
-	Tokens     Tokens           `json:"tokens"`
+	Tokens     ByCaller         `json:"tokens"` // bearer tokens, good for an hour
 	Keys       Seeds            `json:"keys"`
-	Refs       References       `json:"refs"`
+	Refs       ByCaller         `json:"refs"` // who they are: "Practitioner/…", "Patient/…"
 	Patients   PatientIDs       `json:"patients"`
 	Dir        string           `json:"dir"`
 }
@@ -42,8 +42,8 @@ type CustodianEntry struct {
 	Config string `json:"config"` // its configuration file
 }
 
-// Tokens are bearer tokens, good for an hour.
-type Tokens struct {
+// ByCaller is a text for each of the demonstration's callers.
+type ByCaller struct {
 	Doctor       string `json:"doctor"`
 	Nurse        string `json:"nurse"`
 	SecondDoctor string `json:"second-doctor"`
@@ -67,19 +67,6 @@ type Seeds struct {
 	Governance   []string `json:"governance"`
 }
 
-// References are who the tokens' people are: "Practitioner/…", "Patient/…".
-type References struct {
-	Doctor       string `json:"doctor"`
-	Nurse        string `json:"nurse"`
-	SecondDoctor string `json:"second-doctor"`
-	Patient      string `json:"patient"`
-	PatientB     string `json:"patient-b"`
-	Auditor      string `json:"auditor"`
-	Outsider     string `json:"outsider"`
-	Loader       string `json:"loader"`
-	Admin        string `json:"admin"`
-}
-
 // PatientIDs are the ids of the two patients that the story leaves alone.
 type PatientIDs struct {
 	A string `json:"a"`
@@ -98,7 +85,7 @@ func (h *Hospital) Document(ctx context.Context) (Document, error) {
 	doc := Document{
 		FHIR: h.base() + "/fhir", Chain: h.base() + "/chain", Admin: h.adminURL(), Log: h.logDir(),
 		IDP: h.issuer(), Upstream: h.upstream(), Dir: h.dir,
-		Tokens: Tokens{
+		Tokens: ByCaller{
 			Doctor: tokens[doctor], Nurse: tokens[nurse], SecondDoctor: tokens[secondDoctor],
 			Patient: tokens[patientA], PatientB: tokens[patientB], Auditor: tokens[auditor],
 			Outsider: tokens[outsider], Loader: tokens[loader], Admin: tokens[admin],
@@ -108,7 +95,7 @@ func (h *Hospital) Document(ctx context.Context) (Document, error) {
 			ADT: base64url(h.pocket.ADT), Registrar: base64url(h.pocket.Registrar),
 			Governance: lo.Map(h.pocket.Governance, func(s []byte, _ int) string { return base64url(s) }),
 		},
-		Refs: References{
+		Refs: ByCaller{
 			Doctor: ref(doctor), Nurse: ref(nurse), SecondDoctor: ref(secondDoctor), Patient: ref(patientA), PatientB: ref(patientB),
 			Auditor: ref(auditor), Outsider: ref(outsider), Loader: "Client/" + loader, Admin: ref(admin),
 		},
